@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * The configuration of one node: files and command line flags -> one plain, checked struct. Every
+ * service of the node loads the same arguments and gets the same struct, so that each can be
+ * started alone. Key names, defaults and merging are Nomad's (files in order, later ones win, lists
+ * and scalars replaced, maps merged, flags over files). An unknown key, a wrong type or a value out
+ * of range is an error that names file, line and key.
+ *
+ * Strings are never NULL ("" when unset) unless said. Durations are nanoseconds. The struct owns
+ * everything; it is immutable after conf_load() except through conf_reload().
+ */
+#pragma once
+
+#include "base/base.h"
+#include "base/err.h"
+
+#define CONF_LIST_MAX 256 /* entries of any list in the configuration */
+
+struct conf_list {
+    char **items; /* n strings, owned */
+    size_t n;
+};
+
+struct conf_map {
+    char **keys, **values; /* n pairs, owned, sorted by key */
+    size_t n;
+};
+
+struct conf_ports {
+    int http, rpc, serf; /* 4646 4647 4648 */
+};
+
+/* Listen addresses (IP only) or advertised ones ("IP:PORT" after conf_load() resolved them). */
+struct conf_addrs {
+    char *http, *rpc, *serf;
+};
+
+struct conf_join {
+    struct conf_list start_join, retry_join;
+    int64_t retry_interval; /* 30s */
+    int retry_max;          /* 0 = for ever */
+};
+
+struct conf_server {
+    bool enabled;
+    int bootstrap_expect;           /* 0 = do not bootstrap */
+    char *data_dir;                 /* default DATA_DIR/server */
+    bool rejoin_after_leave;
+    bool non_voting_server;
+    char *encrypt;                  /* base64 key, "" = off */
+    int raft_multiplier;            /* 1..10: scales the raft timeouts */
+    int64_t raft_election_timeout;  /* 150ms: elections start after [t, t*4/3] of silence */
+    int64_t raft_heartbeat_interval;/* 30ms */
+    uint64_t raft_snapshot_threshold; /* 8192 entries since the last snapshot */
+    uint64_t raft_trailing_logs;    /* 10240 entries kept behind a snapshot */
+    int64_t heartbeat_grace;        /* 10s */
+    int64_t min_heartbeat_ttl;      /* 10s */
+    double max_heartbeats_per_second; /* 50 */
+    int64_t failover_heartbeat_ttl; /* 5m: what every node gets after a leader change */
+    struct conf_join join;
+};
+
+struct conf_client {
+    bool enabled;
+    char *state_dir, *alloc_dir;    /* defaults DATA_DIR/client, DATA_DIR/alloc */
+    struct conf_list servers;       /* "host[:rpcport]" */
+    struct conf_join server_join;
+    char *node_class;
+    struct conf_map meta, options;
+    char *network_interface;
+    int cpu_total_compute, memory_total_mb; /* 0 = detected */
+};
+
+struct conf_autopilot {
+    bool cleanup_dead_servers;      /* true */
+    int64_t last_contact_threshold; /* 200ms */
+    uint64_t max_trailing_logs;     /* 250 */
+    int min_quorum;                 /* 0 */
+    int64_t server_stabilization_time; /* 10s */
+};
+
+struct conf_limits {
+    int http_max_conns_per_client;  /* 100 */
+    int64_t http_body_max;          /* bytes of a request body, 32 MiB */
+    int http_threads;               /* workers of the HTTP gateway, 256 */
+};
+
+/* Settings of the gossip's timers; 0 keeps the built-in one. */
+struct conf_gossip {
+    int64_t probe_interval, probe_timeout, gossip_interval, push_pull_interval;
+    int suspicion_mult;
+    int64_t reconnect_interval, reconnect_timeout, tombstone_timeout, reap_interval;
+};
+
+struct conf {
+    char *region;                   /* "global" */
+    char *datacenter;               /* "dc1" */
+    char *name;                     /* host name */
+    char *data_dir;                 /* absolute; a new temporary folder with -dev */
+    char *run_dir;                  /* sockets and pid files; default DATA_DIR/run, at most 64 bytes */
+    char *bind_addr;                /* "0.0.0.0"; -dev: 127.0.0.1 */
+    char *log_level;                /* "INFO" */
+    bool leave_on_interrupt, leave_on_terminate;
+    bool enable_debug;
+    bool dev;
+    bool disable_update_check;      /* accepted, without effect */
+    struct conf_ports ports;
+    struct conf_addrs addresses;    /* listen: default bind_addr */
+    struct conf_addrs advertise;    /* "ip:port", resolved */
+    struct conf_server server;
+    struct conf_client client;
+    struct conf_autopilot autopilot;
+    struct conf_limits limits;
+    struct conf_gossip gossip;
+    struct conf_map http_api_response_headers;
+    struct conf_list files;         /* configuration files that were read, in order */
+};
+
+/*
+ * Parses `argv[1..]` (agent flags: -config=FILE|DIR (repeatable), -dev, -server, -client, -region,
+ * -dc, -node, -bind, -data-dir, -log-level, -bootstrap-expect, -join, -retry-join, -retry-interval,
+ * -retry-max, -rejoin, -encrypt, -servers, -node-class, -meta, -run-dir; "-x v", "-x=v", "--x" are
+ * equal) and the files they name, applies defaults and checks the whole. -EINVAL with a text in e.
+ * With -h/-help returns CONF_E_HELP.
+ */
+enum { CONF_E_HELP = 1 };
+int conf_load(int argc, char **argv, struct conf **ret_conf, struct errtext *e);
+struct conf *conf_free(struct conf *conf);
+DEFINE_CLEANUP(struct conf, conf_free)
+
+/* The help text of the flags that conf_load() takes. */
+const char *conf_flags_help(void);
+
+/* Text that shows each effective value; for -check and the log. malloc'ed. */
+char *conf_dump(const struct conf *conf);
+
+/*
+ * The node's UUID, kept in FILE (made there, atomically and fsynced, when it is not there yet).
+ * Several services may ask at the same time: all get the same.
+ */
+int conf_node_id(const char *file, char out[static 37], struct errtext *e);
+
+/* Path of a socket or file in run_dir: "RUN_DIR/NAME" or, with ipc, "ipc://RUN_DIR/NAME". malloc'ed. */
+char *conf_run_path(const struct conf *conf, const char *name);
+char *conf_run_ipc(const struct conf *conf, const char *name);

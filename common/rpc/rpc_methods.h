@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * The catalogue of RPC methods: X(ID, number, "Name", service, flags, request type, reply type).
+ * Types are messages of proto/ without the steppe_ prefix; `Empty` has no fields. Numbers are
+ * append-only. A list reply's body is a sequence of field-1 entries and may be read item by item
+ * without decoding the whole.
+ */
+#pragma once
+
+#include "base/base.h"
+
+enum rpc_service { RPC_TO_RAFTD, RPC_TO_SERFD };
+
+enum rpc_flags {
+    RPC_READ = 1,    /* no effect: may be sent again; with Request.stale any server answers */
+    RPC_WRITE = 2,   /* goes through the raft log */
+    RPC_LOCAL = 4,   /* about this very server: never forwarded to the leader or another region */
+    RPC_ONE_WAY = 8, /* no reply */
+};
+
+/* clang-format off */
+#define RPC_METHODS(X)                                                                                              \
+    X(STATUS_PING,          1, "Status.Ping",              RAFTD, RPC_READ | RPC_LOCAL, Empty, Empty)               \
+    X(STATUS_LEADER,        2, "Status.Leader",            RAFTD, RPC_READ,  Empty, StatusLeaderResponse)           \
+    X(STATUS_PEERS,         3, "Status.Peers",             RAFTD, RPC_READ,  Empty, StatusPeersResponse)            \
+    X(STATUS_SERVER,        4, "Status.Server",            RAFTD, RPC_READ | RPC_LOCAL, Empty, ServerStatus)        \
+    X(RAFT_MESSAGE,        10, "Raft.Message",             RAFTD, RPC_LOCAL | RPC_ONE_WAY, Empty, Empty)            \
+    X(OPERATOR_RAFT_CONFIGURATION, 11, "Operator.RaftGetConfiguration", RAFTD, RPC_READ, Empty, RaftConfiguration)  \
+    X(OPERATOR_RAFT_REMOVE_PEER,   12, "Operator.RaftRemovePeer", RAFTD, RPC_WRITE, RaftRemovePeerRequest, GenericResponse) \
+    X(JOB_REGISTER,        20, "Job.Register",             RAFTD, RPC_WRITE, JobRegisterRequest, JobRegisterResponse) \
+    X(JOB_DEREGISTER,      21, "Job.Deregister",           RAFTD, RPC_WRITE, JobDeregisterRequest, JobDeregisterResponse) \
+    X(JOB_GET,             22, "Job.GetJob",               RAFTD, RPC_READ,  JobSpecificRequest, Job)               \
+    X(JOB_LIST,            23, "Job.List",                 RAFTD, RPC_READ,  Empty, JobListResponse)                \
+    X(JOB_VERSIONS,        24, "Job.GetJobVersions",       RAFTD, RPC_READ,  JobSpecificRequest, JobVersionsResponse) \
+    X(JOB_SUMMARY,         25, "Job.Summary",              RAFTD, RPC_READ,  JobSpecificRequest, JobSummary)        \
+    X(JOB_EVALUATIONS,     26, "Job.Evaluations",          RAFTD, RPC_READ,  JobSpecificRequest, EvalListResponse)  \
+    X(EVAL_LIST,           30, "Eval.List",                RAFTD, RPC_READ,  Empty, EvalListResponse)               \
+    X(EVAL_GET,            31, "Eval.GetEval",             RAFTD, RPC_READ,  EvalSpecificRequest, Evaluation)       \
+    X(NODE_REGISTER,       40, "Node.Register",            RAFTD, RPC_WRITE, NodeRegisterRequest, NodeUpdateResponse) \
+    X(NODE_UPDATE_STATUS,  41, "Node.UpdateStatus",        RAFTD, RPC_WRITE, NodeUpdateStatusRequest, NodeUpdateResponse) \
+    X(NODE_GET,            42, "Node.GetNode",             RAFTD, RPC_READ,  NodeSpecificRequest, Node)             \
+    X(NODE_LIST,           43, "Node.List",                RAFTD, RPC_READ,  Empty, NodeListResponse)               \
+    X(NODE_DEREGISTER,     44, "Node.Deregister",          RAFTD, RPC_WRITE, NodeSpecificRequest, GenericResponse)  \
+    X(NODE_ELIGIBILITY,    45, "Node.UpdateEligibility",   RAFTD, RPC_WRITE, NodeEligibilityRequest, NodeEligibilityResponse) \
+    X(SEARCH_PREFIX,       50, "Search.PrefixSearch",      RAFTD, RPC_READ,  SearchRequest, SearchResponse)         \
+    X(SERF_MEMBERS,        60, "Serf.Members",             SERFD, RPC_READ | RPC_LOCAL, Empty, MemberList)          \
+    X(SERF_JOIN,           61, "Serf.Join",                SERFD, RPC_LOCAL, SerfJoinRequest, SerfJoinResponse)     \
+    X(SERF_FORCE_LEAVE,    62, "Serf.ForceLeave",          SERFD, RPC_LOCAL, SerfForceLeaveRequest, GenericResponse) \
+    X(SERF_LEAVE,          63, "Serf.Leave",               SERFD, RPC_LOCAL, Empty, GenericResponse)                \
+    X(SERF_STATS,          64, "Serf.Stats",               SERFD, RPC_READ | RPC_LOCAL, Empty, StatsResponse)       \
+    X(REGION_LIST,         70, "Region.List",              RAFTD, RPC_READ | RPC_LOCAL, Empty, RegionListResponse)
+/* clang-format on */
+
+enum rpc_method {
+#define X(id, number, name, service, flags, req, rep) RPC_##id = (number),
+    RPC_METHODS(X)
+#undef X
+};
+
+struct rpc_method_info {
+    enum rpc_method method;
+    const char *name;
+    enum rpc_service service;
+    unsigned flags;
+};
+
+/* NULL when there is no such method. */
+const struct rpc_method_info *rpc_method_info(unsigned method);
