@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/idmap.h"
 #include "base/prng.h"
 #include "base/strbuf.h"
 
@@ -72,6 +73,35 @@ START_TEST(test_uuid)
 }
 END_TEST
 
+START_TEST(test_idmap)
+{
+    enum { IDS = 2000 };
+    bool in[IDS + 1] = {false};
+    struct idmap m = {0};
+    struct prng p;
+    size_t live = 0, seen = 0, at = 0;
+
+    prng_seed(&p, 7);
+    for (int step = 0; step < 50000; step++) {
+        uint64_t id = prng_below(&p, IDS) + 1;
+
+        ck_assert_ptr_eq(idmap_get(&m, id), in[id] ? &in[id] : NULL);
+        if (in[id])
+            ck_assert_ptr_eq(idmap_remove(&m, id), &in[id]);
+        else
+            idmap_put(&m, id, &in[id]);
+        in[id] = !in[id];
+        live += in[id] ? 1 : (size_t)-1;
+    }
+    while (idmap_next(&m, &at))
+        seen++;
+    ck_assert_uint_eq(seen, live);
+    ck_assert_uint_eq(m.n, live);
+    ck_assert_ptr_null(idmap_remove(&m, IDS + 5));
+    idmap_fini(&m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("base");
@@ -82,6 +112,7 @@ int main(void)
     tcase_add_test(t, test_duration);
     tcase_add_test(t, test_strbuf_bound);
     tcase_add_test(t, test_uuid);
+    tcase_add_test(t, test_idmap);
     suite_add_tcase(s, t);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

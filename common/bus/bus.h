@@ -114,8 +114,8 @@ struct bus_sub *bus_sub_free(struct bus_sub *s);
  * *ret_len are the caller's.
  */
 struct bus_gate;
-struct bus_gate *bus_gate_new(struct bus *bus, struct bus_client *client);
-struct bus_gate *bus_gate_free(struct bus_gate *g); /* wakes all callers with -ECANCELED first */
+struct bus_gate *bus_gate_new(struct bus *bus, struct bus_client *client); /* takes the client over */
+struct bus_gate *bus_gate_free(struct bus_gate *g); /* wakes all callers with -ECANCELED, frees the client too */
 int bus_gate_call(struct bus_gate *g, const steppe_Request *env, const void *body, size_t len,
                   unsigned connect_wait_ms, steppe_Reply *ret_rep, uint8_t **ret_body,
                   size_t *ret_len);

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#include "rpc/rpc_methods.h"
+
+static const struct rpc_method_info methods[] = {
+#define X(id, number, name, service, flags, req, rep)                                              \
+    {RPC_##id, name, RPC_TO_##service, (flags)},
+    RPC_METHODS(X)
+#undef X
+};
+
+const struct rpc_method_info *rpc_method_info(unsigned method)
+{
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+        if (methods[i].method == method)
+            return &methods[i];
+    }
+    return NULL;
+}
