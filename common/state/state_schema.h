@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * The tables of a region's state: X(ID, "name", replicated, key, value). `ID` is
+ * nul-terminated-free text unless said, `be64` a big-endian number, `~` its complement (newest
+ * first), NSID the namespace, a NUL byte and the id. Replicated tables are the state machine's: the
+ * same bytes on every server, part of every snapshot. Order is append-only: numbers are in
+ * snapshots.
+ *
+ * Why a job is spread over several rows: a change of its status rewrites a row of some 60 bytes, a
+ * list reads small ready-made rows, and a spec is written once per version.
+ */
+#pragma once
+
+#include "base/base.h"
+
+/* clang-format off */
+#define STATE_TABLES(X)                                                                                              \
+    X(LOCAL,         "local",         false, "name of a fact about this very file",    "generation, boot id, group") \
+    X(META,          "meta",          true,  "applied, configuration",                 "be64 index, be64 term[, bytes]") \
+    X(INDEXES,       "indexes",       true,  "table number (1 byte)",                  "be64: last index that changed it") \
+    X(JOBS,          "jobs",          true,  "NSID",                                   "JobRow (proto/command.proto)") \
+    X(JOB_STUBS,     "job_stubs",     true,  "NSID",                                   "le32 n, field 1 of JobListResponse; n bytes of its content come from the command") \
+    X(JOB_VERSIONS,  "job_versions",  true,  "NSID, NUL, be64 ~version",               "le32 n, flags, spec (n bytes), Job with the server-set fields") \
+    X(JOB_SUMMARIES, "job_summaries", true,  "NSID",                                   "JobSummary")                 \
+    X(EVALS,         "evals",         true,  "id",                                     "ns length, ns, field 1 of EvalListResponse") \
+    X(JOB_EVALS,     "job_evals",     true,  "NSID, NUL, be64 create index, eval id",  "1 byte: enum state_eval_status") \
+    X(NODES,         "nodes",         true,  "id",                                     "NodeRow (proto/command.proto)") \
+    X(NODE_SPECS,    "node_specs",    true,  "id",                                     "Node as it registered, server-set fields cleared") \
+    X(NODE_STUBS,    "node_stubs",    true,  "id",                                     "le32 n, field 1 of NodeListResponse; n bytes of its content come from the command") \
+    X(CONFIGS,       "configs",       true,  "name",                                   "be64 create, be64 modify index, bytes") \
+    X(RETRIES,       "retries",       true,  "idempotency key",                        "be64 index, le32 code, body of the reply") \
+    X(RETRY_ORDER,   "retry_order",   true,  "be64 index",                             "idempotency key")
+/* clang-format on */
+
+enum state_table {
+#define X(id, name, replicated, key, value) STATE_##id,
+    STATE_TABLES(X)
+#undef X
+        STATE_TABLE_COUNT
+};
+
+/* "jobs" ...; never NULL for a table of the enum. */
+const char *state_table_name(enum state_table table);
+bool state_table_replicated(enum state_table table);
+
+/* Bounds on what becomes a key: LMDB's keys end at 511 bytes. */
+#define STATE_KEY_MAX           511
+#define STATE_NAMESPACE_LEN_MAX 128
+#define STATE_JOB_ID_LEN_MAX    320
+#define STATE_VALUE_MAX         (64u << 20)
+
+#define STATE_JOB_VERSIONS_MAX 6  /* kept per job, as Nomad's JobTrackedVersions */
+#define STATE_JOB_EVALS_MAX    64 /* kept per job; the oldest terminal one goes first */
+#define STATE_NODE_EVENTS_MAX  10
+#define STATE_RETRIES_MAX      4096 /* idempotency keys remembered */
+
+/* Nomad's evaluation states; those from COMPLETE on are terminal. */
+#define STATE_EVAL_STATUSES(X)                                                                     \
+    X(PENDING, "pending")                                                                          \
+    X(BLOCKED, "blocked")                                                                          \
+    X(COMPLETE, "complete")                                                                        \
+    X(FAILED, "failed")                                                                            \
+    X(CANCELED, "canceled")
+enum state_eval_status {
+#define X(id, text) STATE_EVAL_##id,
+    STATE_EVAL_STATUSES(X)
+#undef X
+        STATE_EVAL_STATUS_COUNT
+};
+const char *state_eval_status_name(enum state_eval_status status);
+/* false when the word is none of them. */
+bool state_eval_status_parse(const char *word, enum state_eval_status *ret);
