@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The process around the core: its sockets, what it knows of members, and the calls under way. */
+#pragma once
+
+#include "base/idmap.h"
+#include "bus/bus.h"
+#include "routerd_core.h"
+#include "rpc/rpc_methods.h"
+#include "svc/svc.h"
+
+#define ROUTERD_TARGETS_MAX (ROUTE_TRIES_MAX + 2)
+
+/* A connection to another server. */
+struct routerd_conn {
+    char endpoint[ROUTE_ENDPOINT_MAX];
+    struct bus_client *client;
+    struct routerd_conn *next;
+};
+
+struct routerd {
+    struct svc_ctx *ctx;
+    struct bus_server *server;
+    struct bus_client *raftd, *serfd; /* NULL on a pure client node */
+    struct bus_sub *events;           /* serfd's announcements; NULL on a pure client node */
+    struct route_table *table;
+    struct routerd_conn *conns;
+    uint64_t members_version;
+    bool fetching;
+    uv_timer_t refresh;               /* client nodes ask a server for the members */
+    bool stopping;
+};
+
+int routerd_init(struct svc_ctx *ctx, struct errtext *e);
+void routerd_fini(struct svc_ctx *ctx);
+
+/* The connection to a server, made when there is none. NULL when that failed. */
+struct bus_client *routerd_conn_get(struct routerd *rd, const char *endpoint);
+
+/* A request that came in: takes it over and answers it in the end. */
+void routerd_call_start(struct routerd *rd, struct bus_req *req);
