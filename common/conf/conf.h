@@ -16,6 +16,10 @@
 
 #define CONF_LIST_MAX 256 /* entries of any list in the configuration */
 
+/* A unix socket's path has at most 107 bytes: RUN_DIR, a slash, a name. */
+#define CONF_RUN_DIR_MAX  74
+#define CONF_RUN_NAME_MAX 32
+
 struct conf_list {
     char **items; /* n strings, owned */
     size_t n;
@@ -97,7 +101,7 @@ struct conf {
     char *datacenter;               /* "dc1" */
     char *name;                     /* host name */
     char *data_dir;                 /* absolute; a new temporary folder with -dev */
-    char *run_dir;                  /* sockets and pid files; default DATA_DIR/run, at most 64 bytes */
+    char *run_dir;                  /* sockets and pid files; default DATA_DIR/run, CONF_RUN_DIR_MAX bytes */
     char *bind_addr;                /* "0.0.0.0"; -dev: 127.0.0.1 */
     char *log_level;                /* "INFO" */
     bool leave_on_interrupt, leave_on_terminate;
@@ -114,17 +118,37 @@ struct conf {
     struct conf_gossip gossip;
     struct conf_map http_api_response_headers;
     struct conf_list files;         /* configuration files that were read, in order */
+    struct conf_list no_effect;     /* keys that were accepted but have no effect yet */
+    bool check;                     /* -check: show the configuration and end */
 };
 
 /*
  * Parses `argv[1..]` (agent flags: -config=FILE|DIR (repeatable), -dev, -server, -client, -region,
  * -dc, -node, -bind, -data-dir, -log-level, -bootstrap-expect, -join, -retry-join, -retry-interval,
- * -retry-max, -rejoin, -encrypt, -servers, -node-class, -meta, -run-dir; "-x v", "-x=v", "--x" are
- * equal) and the files they name, applies defaults and checks the whole. -EINVAL with a text in e.
+ * -retry-max, -rejoin, -encrypt, -servers, -node-class, -meta, -run-dir, -check, and those of Nomad
+ * that have no effect yet; "-x v", "-x=v", "--x" are equal) and the files they name, applies
+ * defaults and checks the whole. -EINVAL (or another -errno) with a text in e.
  * With -h/-help returns CONF_E_HELP.
  */
 enum { CONF_E_HELP = 1 };
 int conf_load(int argc, char **argv, struct conf **ret_conf, struct errtext *e);
+
+/*
+ * The same for the supervisor, which makes the data_dir of a -dev node and hands it to the services
+ * as a flag: with -dev and none given, data_dir, run_dir and what hangs below them stay "".
+ */
+int conf_load_agent(int argc, char **argv, struct conf **ret_conf, struct errtext *e);
+
+/* Only the syntax of the flags: lets the caller show the usage with such an error. */
+int conf_flags_check(int argc, char **argv, struct errtext *e);
+
+/*
+ * For a reload: keys whose value differs, those that take effect at once and those that need a
+ * restart. The lists are the caller's: conf_list_free().
+ */
+void conf_compare(const struct conf *from, const struct conf *to, struct conf_list *ret_applied,
+                  struct conf_list *ret_fixed);
+void conf_list_free(struct conf_list *l);
 struct conf *conf_free(struct conf *conf);
 DEFINE_CLEANUP(struct conf, conf_free)
 

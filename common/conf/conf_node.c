@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * What a node keeps about itself: its id, and the names of its sockets.
+ */
+#include "conf/conf_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/prng.h"
+
+_Static_assert(UUID_TEXT_LEN == 36, "conf_node_id() gives out 36 characters");
+
+/* 0 and the id; -ENOENT; -EINVAL when the file holds something else. */
+static int read_id(const char *file, char out[static 37], struct errtext *e)
+{
+    char text[64];
+    ssize_t n;
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return err_set(e, -errno, "open %s: %s", file, strerror(errno));
+    n = read(fd, text, sizeof(text) - 1);
+    if (n < 0) {
+        n = -errno;
+        close(fd);
+        return err_set(e, (int)n, "read %s: %s", file, strerror((int)-n));
+    }
+    close(fd);
+    text[n] = 0;
+    text[strcspn(text, " \r\n")] = 0;
+    if (!uuid_valid(text))
+        return err_set(e, -EINVAL, "%s does not hold a UUID: remove it to get a new node id", file);
+    memcpy(out, text, 37);
+    return 0;
+}
+
+static int write_all(int fd, const char *text, size_t len)
+{
+    ssize_t n = write(fd, text, len);
+
+    if (n < 0)
+        return -errno;
+    return (size_t)n == len ? 0 : -EIO;
+}
+
+static int sync_dir_of(const char *file)
+{
+    char *dir = xstrdup(file), *slash = strrchr(dir, '/');
+    int fd, r = 0;
+
+    if (slash)
+        slash[slash == dir] = 0;
+    fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0)
+        r = -errno;
+    if (fd >= 0)
+        close(fd);
+    free(dir);
+    return r;
+}
+
+/* link(2) is the atom: of several makers one wins, and the others read what it wrote. */
+static int make_id(const char *file, struct errtext *e)
+{
+    char id[UUID_TEXT_LEN + 2], *tmp;
+    int fd, r;
+
+    uuid_make(id);
+    id[UUID_TEXT_LEN] = '\n';
+    tmp = xasprintf("%s.%ld.tmp", file, (long)getpid());
+    fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        r = err_set(e, -errno, "create %s: %s", tmp, strerror(errno));
+        free(tmp);
+        return r;
+    }
+    r = write_all(fd, id, UUID_TEXT_LEN + 1);
+    if (!r && fsync(fd) != 0)
+        r = -errno;
+    close(fd);
+    if (!r && link(tmp, file) != 0 && errno != EEXIST)
+        r = -errno;
+    (void)unlink(tmp);
+    if (!r)
+        r = sync_dir_of(file);
+    if (r)
+        err_set(e, r, "create %s: %s", file, strerror(-r));
+    free(tmp);
+    return r;
+}
+
+int conf_node_id(const char *file, char out[static 37], struct errtext *e)
+{
+    int r = read_id(file, out, e);
+
+    if (r != -ENOENT)
+        return r;
+    r = make_id(file, e);
+    return r ? r : read_id(file, out, e);
+}
+
+char *conf_run_path(const struct conf *conf, const char *name)
+{
+    assert(strlen(name) <= CONF_RUN_NAME_MAX);
+    return xasprintf("%s/%s", conf->run_dir, name);
+}
+
+char *conf_run_ipc(const struct conf *conf, const char *name)
+{
+    assert(strlen(name) <= CONF_RUN_NAME_MAX);
+    return xasprintf("ipc://%s/%s", conf->run_dir, name);
+}
