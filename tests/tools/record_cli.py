@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import steppe  # noqa: E402
 import transcript  # noqa: E402
 
+# Of net 0; another one is put in when the steps are played.
 WEST, EAST = '127.0.1.1', '127.0.2.1'
 
 # name, address asked, arguments; {job} and {batch} are job files, {node} the name of east's server.
@@ -81,14 +82,15 @@ def files(folder):
     return out
 
 
-def start(cluster):
+def start(cluster, net=0):
+    """Two regions of one server and two clients on 127.NET.1.x and 127.NET.2.x."""
     extra = '  num_schedulers = 0' if steppe.is_nomad() else ''
     for no, region in ((1, 'west'), (2, 'east')):
-        s = cluster.node(region + '-s1', region, '127.0.%d.1' % no, server_extra=extra)
+        s = cluster.node(region + '-s1', region, '127.%d.%d.1' % (net, no), server_extra=extra)
         s.start()
         s.wait_leader()
         for i in (1, 2):
-            cluster.node('%s-c%d' % (region, i), region, '127.0.%d.%d' % (no, 10 + i), server=False,
+            cluster.node('%s-c%d' % (region, i), region, '127.%d.%d.%d' % (net, no, 10 + i), server=False,
                          client=True, servers=[s.addr]).start()
         s.wait_nodes(2)
 
@@ -100,7 +102,9 @@ def play(cluster, cli, steps=STEPS):
     subst = files(cluster.dir)
     shown = {k: os.path.basename(v) for k, v in subst.items()}
     subst['node'] = shown['node'] = 'east-s1.east'
+    net = west.addr.split('.')[1]
     for name, addr, args in steps:
+        addr, args = (x.replace('127.0.', '127.%s.' % net) for x in (addr, args))
         if name == 'members-failed':
             east.kill()
             west.wait_members(['east-s1.east'], status='failed', timeout=60)

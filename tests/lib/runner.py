@@ -1,0 +1,243 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MPL-2.0
+"""Runs meson's tests and the integration tests, shows progress, and ends with one line of totals.
+
+Every class of tests in tests/integration is a process of its own, two at a time; every test has a
+time limit. Logs of what failed are printed, all logs stay in --logs.
+"""
+
+import argparse
+import concurrent.futures
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+INTEGRATION = os.path.join(ROOT, 'tests', 'integration')
+TEST_LIMIT = 120  # seconds of one test method, times STEPPE_TEST_SCALE
+# These run once more with the sanitizer build: they feed it what nobody should send.
+SANITIZED = ('test_bad_input',)
+
+print_lock = threading.Lock()
+
+
+def say(text):
+    with print_lock:
+        print(text, flush=True)
+
+
+# -- in the child: one class of tests
+
+
+class LimitResult(unittest.TextTestResult):
+    """Reports each test as a line of JSON on a pipe and limits its time."""
+
+    def __init__(self, *args, pipe=None, **kw):
+        super().__init__(*args, **kw)
+        self.pipe = pipe
+        self.bad = set()
+
+    def emit(self, kind, test, text=''):
+        self.pipe.write(json.dumps({'kind': kind, 'test': test.id(), 'text': text,
+                                    's': time.monotonic() - getattr(self, 't0', time.monotonic())}) + '\n')
+        self.pipe.flush()
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.t0 = time.monotonic()
+        signal.alarm(int(TEST_LIMIT * float(os.environ.get('STEPPE_TEST_SCALE', '1'))))
+
+    def stopTest(self, test):
+        signal.alarm(0)
+        super().stopTest(test)
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self.emit('ok', test)
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self.fail(test, err)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self.fail(test, err)
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self.fail(test, err, str(subtest))
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self.emit('skip', test, reason)
+
+    def fail(self, test, err, text=''):
+        if test.id() not in self.bad:  # several broken subtests or cleanups are one failed test
+            self.bad.add(test.id())
+            self.emit('fail', test, text + ''.join(traceback.format_exception(*err)))
+
+
+def too_long(signum, frame):
+    raise AssertionError('the test took longer than its limit')
+
+
+def child(name, fd):
+    signal.signal(signal.SIGALRM, too_long)
+    signal.signal(signal.SIGTERM, lambda s, f: sys.exit(1))
+    module, cls = name.split('.')
+    tests = unittest.defaultTestLoader.loadTestsFromTestCase(getattr(importlib.import_module(module), cls))
+    with os.fdopen(fd, 'w') as pipe:
+        r = unittest.TextTestRunner(verbosity=2, resultclass=lambda *a, **k: LimitResult(*a, pipe=pipe, **k))
+        return 0 if r.run(tests).wasSuccessful() else 1
+
+
+# -- in the parent
+
+
+class Totals:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.names = []  # of the failed
+
+    def add(self, kind, name):
+        if kind == 'ok':
+            self.passed += 1
+        elif kind == 'skip':
+            self.skipped += 1
+        else:
+            self.failed += 1
+            self.names.append(name)
+
+
+def wanted(name, names):
+    return not names or any(n in name for n in names)
+
+
+def run_meson(build, suites, names, logs, label, total):
+    """Runs meson's tests of a build and adds each to the totals."""
+    out = subprocess.run(['meson', 'introspect', '--tests', build], check=True, stdout=subprocess.PIPE)
+    tests = [t for t in json.loads(out.stdout)
+             if wanted(t['name'], names) and (not suites or set(s.split(':')[-1] for s in t['suite']) & set(suites))]
+    if not tests:
+        return
+    log = os.path.join(build, 'meson-logs', 'testlog.json')
+    if os.path.exists(log):
+        os.remove(log)
+    say('== %d tests of meson (%s)' % (len(tests), label))
+    cmd = ['meson', 'test', '-C', build, '--no-rebuild', '--num-processes', '2', '--print-errorlogs']
+    subprocess.run(cmd + sorted(set(t['name'] for t in tests)), stdin=subprocess.DEVNULL)
+    seen = 0
+    try:
+        with open(log) as f:
+            for line in f:
+                t = json.loads(line)
+                seen += 1
+                kind = {'OK': 'ok', 'EXPECTEDFAIL': 'ok', 'SKIP': 'skip'}.get(t['result'], 'fail')
+                total.add(kind, '%s (%s, %s)' % (t['name'], label, t['result']))
+        shutil.copy(log, os.path.join(logs, 'meson-%s.json' % label))
+    except OSError as e:
+        say('error: %s' % e)
+    for _ in range(len(tests) - seen):
+        total.add('fail', 'a test of meson that left no result (%s)' % label)
+
+
+def classes(names):
+    """-> [(module.Class, number of tests)] of the integration tests."""
+    sys.path[:0] = [INTEGRATION, HERE]
+    out = []
+    for f in sorted(os.listdir(INTEGRATION)):
+        if not (f.startswith('test_') and f.endswith('.py')):
+            continue
+        module = importlib.import_module(f[:-3])
+        for cls in vars(module).values():
+            if isinstance(cls, type) and issubclass(cls, unittest.TestCase) and cls.__module__ == f[:-3]:
+                count = unittest.defaultTestLoader.loadTestsFromTestCase(cls).countTestCases()
+                name = '%s.%s' % (f[:-3], cls.__name__)
+                if count and wanted(name, names):
+                    out.append((name, count))
+    return out
+
+
+def run_class(name, count, prefix, label, logs, total):
+    """One class of tests in a process of its own."""
+    env = dict(os.environ, PYTHONPATH=INTEGRATION + ':' + HERE, PYTHONDONTWRITEBYTECODE='1')
+    if prefix:
+        env['STEPPE_PREFIX'] = prefix
+    if label != 'gcc':
+        env['STEPPE_TEST_SCALE'] = str(3 * float(env.get('STEPPE_TEST_SCALE', '1')))
+    path = os.path.join(logs, '%s-%s.log' % (name, label))
+    r, w = os.pipe()
+    with open(path, 'wb') as log:
+        p = subprocess.Popen(['/usr/bin/python3', os.path.join(HERE, 'runner.py'), '--child', name, str(w)],
+                             env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[w])
+    os.close(w)
+    results, failed = {}, False
+    with os.fdopen(r) as pipe:
+        for line in pipe:
+            m = json.loads(line)
+            short = m['test'] if 'setUpClass' in m['test'] else '.'.join(m['test'].split('.')[-3:])
+            results[m['test']] = m['kind']
+            say('%-4s %s%s %.1f s%s' % (m['kind'], short, '' if label == 'gcc' else ' [%s]' % label, m['s'],
+                                        ': ' + m['text'].split('\n')[0] if m['kind'] == 'skip' else ''))
+            failed = failed or m['kind'] == 'fail'
+    p.wait()
+    with print_lock:
+        for test, kind in results.items():
+            total.add(kind, '%s (%s)' % (test, label))
+        if failed or p.returncode:
+            with open(path, errors='replace') as f:
+                lines = f.readlines()
+            print('---- %s (%s) ended with status %d' % (name, label, p.returncode))
+            sys.stdout.writelines(lines[-150:])
+            print('----', flush=True)
+        # A class whose process died, or whose set-up failed, loses the tests that did not run.
+        for _ in range(count - len([t for t in results if 'setUpClass' not in t])):
+            total.add('fail', 'a test of %s that did not run (%s)' % (name, label))
+
+
+def main():
+    if len(sys.argv) == 4 and sys.argv[1] == '--child':
+        return child(sys.argv[2], int(sys.argv[3]))
+    ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    ap.add_argument('--build', help='build folder, for the tests of meson')
+    ap.add_argument('--prefix', help='where it is installed, for the integration tests')
+    ap.add_argument('--asan-build')
+    ap.add_argument('--asan-prefix')
+    ap.add_argument('--logs', default='.')
+    ap.add_argument('--jobs', type=int, default=2)
+    ap.add_argument('names', nargs='*', help='only tests whose name contains one of these')
+    a = ap.parse_args()
+    os.makedirs(a.logs, exist_ok=True)
+    total, start = Totals(), time.monotonic()
+    if a.build:
+        run_meson(a.build, (), a.names, a.logs, 'gcc', total)
+    if a.asan_build:
+        run_meson(a.asan_build, ('unit', 'fuzz'), a.names, a.logs, 'sanitizers', total)
+    if a.prefix or os.environ.get('STEPPE_TEST_AGENT') or os.environ.get('STEPPE_BUILD'):
+        work = [(n, c, a.prefix, 'gcc') for n, c in classes(a.names)]
+        if a.asan_prefix:
+            work += [(n, c, a.asan_prefix, 'sanitizers') for n, c in classes(a.names)
+                     if n.split('.')[0] in SANITIZED]
+        say('== %d classes of integration tests' % len(work))
+        with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
+            for f in [pool.submit(run_class, n, c, p, label, a.logs, total) for n, c, p, label in work]:
+                f.result()
+    for name in total.names:
+        print('FAILED: ' + name)
+    print('%d skipped, %.0f s' % (total.skipped, time.monotonic() - start))
+    print('%d passed, %d failed' % (total.passed, total.failed), flush=True)
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
