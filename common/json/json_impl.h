@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * Shared by the codec's files only: the reader over a text and the writer over a strbuf.
+ */
+#pragma once
+
+#include "json/json.h"
+
+/* Where in the target a value stands, innermost first; lives on the C stack. */
+struct json_path {
+    const struct json_path *up;
+    const struct json_type *owner;
+    const struct json_field *field;
+};
+
+struct json_reader {
+    const char *text;
+    const char *p;
+    const char *end;
+    struct errtext *e;
+    const struct json_path *path;
+    size_t budget;  /* bytes that may still be allocated */
+    unsigned depth;
+};
+
+/* A string in the text, checked, without its quotes. */
+struct json_span {
+    const char *p;
+    size_t len;
+    size_t decoded_len; /* bytes after json_span_decode() */
+    bool plain;         /* decoding is copying */
+    bool nul;           /* holds \u0000 */
+};
+
+static inline void json_skip_space(struct json_reader *r)
+{
+    while (r->p < r->end && (*r->p == ' ' || *r->p == '\n' || *r->p == '\t' || *r->p == '\r'))
+        r->p++;
+}
+
+/* Sets Go's text for the character at r->p, or "unexpected EOF"; -EBADMSG. */
+int json_syntax_error(struct json_reader *r, const char *context);
+int json_depth_enter(struct json_reader *r);
+/* At the opening quote; ends behind the closing one. */
+int json_read_string(struct json_reader *r, struct json_span *ret);
+/* Writes s->decoded_len bytes. */
+void json_span_decode(const struct json_span *s, char *out);
+/* At the first character; the span of a number. */
+int json_read_number(struct json_reader *r, const char **ret, size_t *ret_len);
+/* "true", "false" or "null", whose first letter stands at r->p. */
+int json_read_literal(struct json_reader *r, const char *word);
+/* Any value, checked; canonical form appended to out unless NULL. */
+int json_read_raw(struct json_reader *r, struct strbuf *out);
+/* Bytes of the UTF-8 sequence at p (p < end), 0 when it is none. */
+size_t json_utf8_len(const char *p, const char *end);
+
+struct json_writer {
+    struct strbuf *out;
+    char *p;
+    char *end;
+    unsigned flags;
+    unsigned depth;
+    bool failed;
+};
+
+void json_writer_init(struct json_writer *w, unsigned flags, struct strbuf *out);
+int json_writer_fini(struct json_writer *w);
+bool json_writer_grow(struct json_writer *w, size_t n);
+void json_write_string(struct json_writer *w, const char *s, size_t len);
+/* Canonical JSON text; laid out anew when the flags ask for it. */
+void json_write_raw(struct json_writer *w, const char *text);
+void json_write_newline(struct json_writer *w); /* and the indent; when JSON_PRETTY */
+
+static inline bool json_writer_room(struct json_writer *w, size_t n)
+{
+    return (size_t)(w->end - w->p) >= n || json_writer_grow(w, n);
+}
+
+static inline void json_write(struct json_writer *w, const char *s, size_t n)
+{
+    if (json_writer_room(w, n)) {
+        __builtin_memcpy(w->p, s, n);
+        w->p += n;
+    }
+}
+
+static inline void json_write_char(struct json_writer *w, char c)
+{
+    if (json_writer_room(w, 1))
+        *w->p++ = c;
+}
+
+#define json_write_lit(w, lit) json_write((w), (lit), sizeof(lit) - 1)
