@@ -163,6 +163,17 @@ static int derive(struct conf *c, struct errtext *e)
     return conf_addr_resolve(c, e);
 }
 
+/* "Error loading configuration from PATH: text", with PATH once when the text begins with it. */
+static int name_source(struct errtext *e, int r, const char *path)
+{
+    struct errtext text = *e;
+    size_t n = strlen(path);
+
+    if (strncmp(text.text, path, n) == 0 && (text.text[n] == ':' || text.text[n] == '/'))
+        return err_set(e, r, "Error loading configuration from %s", text.text);
+    return err_prefix(e, r, "Error loading configuration from %s", path);
+}
+
 static int load(struct conf_loader *l, const struct conf_args *args, int argc, char **argv,
                 bool for_agent)
 {
@@ -175,8 +186,7 @@ static int load(struct conf_loader *l, const struct conf_args *args, int argc, c
     for (size_t i = 0; !r && i < args->configs.n; i++) {
         r = conf_parse_path(l, args->configs.items[i]);
         if (r)
-            r = err_prefix(l->e, r, "Error loading configuration from %s",
-                           args->configs.items[i]);
+            r = name_source(l->e, r, args->configs.items[i]);
     }
     if (!r)
         r = conf_flags_apply(l, argc, argv);

@@ -119,9 +119,10 @@ static int load_value(struct conf_loader *l, const struct conf_row *row, json_t 
         r = load_list(l, row, v);
     } else {
         text = scalar_text(v);
-        r = text ? conf_value_set(l->conf, row, text, l->e)
-                 : err_set(l->e, -EINVAL, "needs a plain value%s",
+        if (!text)
+            return err_set(l->e, -EINVAL, "%s: %s: needs a plain value%s", l->file, row->path,
                            conf_row_is_list(row) ? " or a list of them" : "");
+        r = conf_value_set(l->conf, row, text, l->e);
         free(text);
     }
     if (r)

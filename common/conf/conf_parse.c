@@ -162,7 +162,41 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt)
     return 0;
 }
 
-static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
+/* libconfuse's texts that a user can meet after the pre-pass, in the words of this project. */
+static const struct {
+    const char *theirs, *ours;
+} texts[] = {
+    {"missing equal sign after option '%s'", "key \"%s\" needs a value: %s = ..."},
+    {"missing opening brace for section '%s'", "\"%s\" is a block without a title: %s { ... }"},
+    {"missing title for section '%s'", "block \"%s\" needs a title: %s \"NAME\" { ... }"},
+    {"unexpected token '%s'", "a list where one plain value is expected"},
+};
+
+static void PRINTF_LIKE(1, 0) translate(const char *fmt, va_list ap, char *text, size_t cap)
+{
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        const char *name, *from = texts[i].ours;
+        size_t n = 0;
+
+        if (strcmp(fmt, texts[i].theirs) != 0)
+            continue;
+        name = va_arg(ap, const char *);
+        for (; *from && n + 1 < cap; from++) {
+            if (from[0] == '%' && from[1] == 's') {
+                n += (size_t)snprintf(text + n, cap - n, "%.64s", name);
+                n = MIN(n, cap - 1);
+                from++;
+            } else {
+                text[n++] = *from;
+            }
+        }
+        text[n] = 0;
+        return;
+    }
+    (void)vsnprintf(text, cap, fmt, ap);
+}
+
+static void PRINTF_LIKE(2, 0) on_error(cfg_t *cfg, const char *fmt, va_list ap)
 {
     struct conf_loader *l = active;
     bool unknown = strcmp(fmt, "no such option '%s'") == 0;
@@ -173,7 +207,7 @@ static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
         return;
     active_failed = true;
     if (!unknown) {
-        (void)vsnprintf(text, sizeof(text), fmt, ap);
+        translate(fmt, ap, text, sizeof(text));
         err_set(l->e, -EINVAL, "%s:%d: %s", l->file, cfg->line, text);
         return;
     }
