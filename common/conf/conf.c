@@ -34,10 +34,11 @@ struct conf *conf_free(struct conf *c)
         return NULL;
     for (size_t i = 0; i < conf_rows_n; i++) {
         const struct conf_row *row = &conf_rows[i];
-        void *at = (char *)c + row->offset;
+        void *at;
 
         if (!owns_field(row))
             continue;
+        at = (char *)c + row->offset;
         if (is_text(row))
             free(*(char **)at);
         else if (conf_row_is_list(row))

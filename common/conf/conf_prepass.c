@@ -27,24 +27,6 @@ static int parse_body(struct prepass *s, unsigned open_line, const char *block);
 
 /* ---- characters ---- */
 
-static int fail(struct prepass *s, const char *what)
-{
-    return err_set(s->e, -EINVAL, "%s:%u: %s", s->file, s->line, what);
-}
-
-static int fail_char(struct prepass *s, const char *wanted)
-{
-    unsigned char c = (unsigned char)*s->p;
-
-    if (s->p >= s->end)
-        return err_set(s->e, -EINVAL, "%s:%u: expected %s, found the end of the file", s->file,
-                       s->line, wanted);
-    if (c < 0x20 || c >= 0x7f)
-        return err_set(s->e, -EINVAL, "%s:%u: expected %s, found byte 0x%02x", s->file, s->line,
-                       wanted, c);
-    return err_set(s->e, -EINVAL, "%s:%u: expected %s, found \"%c\"", s->file, s->line, wanted, c);
-}
-
 static int peek(const struct prepass *s)
 {
     return s->p < s->end ? (unsigned char)*s->p : -1;
@@ -53,6 +35,24 @@ static int peek(const struct prepass *s)
 static int peek2(const struct prepass *s)
 {
     return s->p + 1 < s->end ? (unsigned char)s->p[1] : -1;
+}
+
+static int fail(struct prepass *s, const char *what)
+{
+    return err_set(s->e, -EINVAL, "%s:%u: %s", s->file, s->line, what);
+}
+
+static int fail_char(struct prepass *s, const char *wanted)
+{
+    int c = peek(s);
+
+    if (c < 0)
+        return err_set(s->e, -EINVAL, "%s:%u: expected %s, found the end of the file", s->file,
+                       s->line, wanted);
+    if (c < 0x20 || c >= 0x7f)
+        return err_set(s->e, -EINVAL, "%s:%u: expected %s, found byte 0x%02x", s->file, s->line,
+                       wanted, c);
+    return err_set(s->e, -EINVAL, "%s:%u: expected %s, found \"%c\"", s->file, s->line, wanted, c);
 }
 
 static void emit(struct prepass *s, const char *text)
