@@ -97,6 +97,7 @@ struct raft_msg {
         struct {
             uint64_t round;   /* echoed */
             uint64_t matched; /* known equal to this leader's log up to here */
+            uint64_t match;   /* ... and on this disk: heals a lost APPEND_REPLY */
         } heartbeat_reply;
         struct {
             const struct raft_snapshot_meta *meta; /* configuration only when offset is 0 */
