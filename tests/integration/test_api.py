@@ -466,6 +466,66 @@ class Errors(steppe.TestCase):
         self.assertStatus(self.s.put('/v1/agent/force-leave?node=nobody.nowhere'), 200, '')
 
 
+class StoredJobs(steppe.TestCase):
+    """What a server stores of a job, field by field, and what the CLI makes of a job file."""
+
+    CHANGING = {'CreateIndex', 'ModifyIndex', 'JobModifyIndex', 'SubmitTime', 'Version', 'Status'}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.s = cls.new_cluster().region('east').server
+
+    @staticmethod
+    def load(name):
+        with open(os.path.join(steppe.GOLDEN, 'jobs', name)) as f:
+            return json.load(f)
+
+    def stored(self, name, change=None):
+        j = self.load(name + '.json')['Job']
+        if change:
+            change(j)
+        j['Region'] = 'east'
+        self.assertStatus(self.s.put('/v1/jobs', {'Job': j}), 200)
+        got, want = self.s.get('/v1/job/' + j['ID']).json(), self.load(name + '.server.json')
+        want = want.get('Job', want)
+        for k in self.CHANGING:
+            got.pop(k), want.pop(k)
+        for g in got['TaskGroups'] + want['TaskGroups']:
+            for k in ('ID', 'CreateIndex', 'ModifyIndex'):
+                (g['Scaling'] or {}).pop(k, None)
+        self.assertEqual(shape.differences(want, got), [])
+
+    def test_minimal(self):
+        self.stored('1-minimal')
+
+    def test_service(self):
+        self.stored('2-service')
+
+    def test_everything(self):
+        def drop_vault(j):
+            for g in j['TaskGroups']:
+                for t in g['Tasks']:
+                    t['Vault'] = None
+        self.stored('3-everything', drop_vault)
+
+    def test_run_output(self):
+        for name in ('1-minimal', '2-service', '3-everything'):
+            path = os.path.join(steppe.GOLDEN, 'jobs', name)
+            hcl1 = ['-hcl1'] if steppe.is_nomad() else []
+            with self.subTest(name):
+                r = self.s.cli('job', 'run', '-output', *hcl1, path + '.nomad')
+                self.assertCli(r, 0, err='')
+                self.assertEqual(shape.differences(self.load(name + '.json'), json.loads(r.out)), [])
+
+    def test_run_and_inspect(self):
+        path = os.path.join(steppe.GOLDEN, 'jobs', '2-service.nomad')
+        self.assertCli(self.s.cli('job', 'validate', path), 0)
+        self.assertCli(self.s.cli('job', 'run', '-detach', path, env={'NOMAD_REGION': 'east'}), 0)
+        r = self.s.cli('job', 'inspect', self.load('2-service.json')['Job']['ID'])
+        self.assertCli(r, 0, err='')
+        self.assertEqual(set(json.loads(r.out)), {'Job'})
+
+
 class NoLeader(steppe.TestCase):
     """Two of three servers are gone: stale reads go on, the rest says so."""
 

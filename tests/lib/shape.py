@@ -50,3 +50,26 @@ def diff(want, got, path='', ignore=()):
             if out:
                 break
     return out
+
+
+def differences(want, got, path=''):
+    """Where two JSON values differ, as texts 'path: got, not want'."""
+    if kind(want) != kind(got):
+        return ['%s: %.100r, not %.100r' % (path, got, want)]
+    out = []
+    if kind(want) == 'object':
+        for k in sorted(set(want) | set(got)):
+            if k not in got:
+                out.append('%s.%s is missing (%.100r)' % (path, k, want[k]))
+            elif k not in want:
+                out.append('%s.%s is too much (%.100r)' % (path, k, got[k]))
+            else:
+                out += differences(want[k], got[k], '%s.%s' % (path, k))
+    elif kind(want) == 'list':
+        if len(want) != len(got):
+            out.append('%s: %d elements, not %d' % (path, len(got), len(want)))
+        for i, (w, g) in enumerate(zip(want, got)):
+            out += differences(w, g, '%s[%d]' % (path, i))
+    elif want != got:
+        out.append('%s: %.100r, not %.100r' % (path, got, want))
+    return out
