@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * The rules of SWIM, Lifeguard, memberlist and Serf as one pure state machine: events with their
+ * time go in, datagrams, dials, answers and notes come out. No sockets, no clock, no logging: it
+ * runs unchanged in serfd and in the simulator. Rules: gossip-wire.md (cited by section).
+ */
+#pragma once
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/prng.h"
+#include "coord.h"
+#include "msgpack.h"
+#include "seal.h"
+
+#define SERF_NAME_MAX    255   /* bytes of a member's name */
+#define SERF_META_MAX    512
+#define SERF_MEMBERS_MAX 10000 /* remembered members, dead ones included */
+#define SERF_DIALS_MAX   256   /* dials under way */
+#define SERF_EFFECTS_MAX 1024  /* of one step; further datagrams are dropped, as UDP may */
+#define SERF_BUFFER      512   /* slots of the event and the query ring */
+
+struct gossip_addr {
+    uint8_t ip[16];
+    uint8_t ip_len; /* 4 or 16; 0 = none */
+    uint16_t port;
+};
+
+bool gossip_addr_eq(const struct gossip_addr *a, const struct gossip_addr *b);
+/* From the bytes of a message; an IPv4-mapped address becomes IPv4. */
+bool gossip_addr_from(struct gossip_addr *ret, struct span ip, uint16_t port);
+#define GOSSIP_ADDR_TEXT_MAX 64
+/* "1.2.3.4:5" or "[::1]:5". Returns buf. */
+const char *gossip_addr_text(const struct gossip_addr *a, char buf[static GOSSIP_ADDR_TEXT_MAX]);
+
+/* X(ID, text): the status that people see. */
+#define SERF_STATUSES(X)                                                                           \
+    X(SERF_NONE, "none")                                                                           \
+    X(SERF_ALIVE, "alive")                                                                         \
+    X(SERF_LEAVING, "leaving")                                                                     \
+    X(SERF_LEFT, "left")                                                                           \
+    X(SERF_FAILED, "failed")
+enum serf_status {
+#define X(id, text) id,
+    SERF_STATUSES(X)
+#undef X
+};
+const char *serf_status_name(enum serf_status status);
+
+/* Durations in ns. serf_options_default() fills what follows the identity. */
+struct serf_options {
+    const char *name;        /* borrowed for serf_new() only, like meta and keyring->n at start */
+    struct gossip_addr addr; /* advertised */
+    struct span meta;        /* tags, encoded */
+    uint64_t seed;
+    struct seal_keyring *keyring; /* for the key queries and the room in packets; may be NULL */
+
+    int64_t probe_interval, probe_timeout, gossip_interval, push_pull_interval;
+    int64_t gossip_to_dead, tcp_timeout;
+    int64_t reap_interval, reconnect_interval, reconnect_timeout, tombstone_timeout;
+    int64_t recent_intent_timeout, broadcast_timeout, leave_linger, queue_interval;
+    unsigned suspicion_mult, suspicion_max_mult, indirect_checks, retransmit_mult, gossip_nodes;
+    unsigned awareness_max;
+    bool nomad_filter; /* only Nomad servers may be members (section 12) */
+    bool sync_on_join; /* push/pull with a few members soon after new ones were learned */
+};
+void serf_options_default(struct serf_options *o);
+
+/* ---- events and effects ---- */
+
+enum serf_event_type {
+    SERF_EV_TICK,        /* serf_deadline() has come */
+    SERF_EV_PACKET,      /* data (decrypted) came from addr */
+    SERF_EV_STREAM,      /* a peer's whole stream message: id, addr, data */
+    SERF_EV_DIALED,      /* a dial ended: id, err, data = the whole answer when err is 0 */
+    SERF_EV_JOIN,        /* push/pull with addr; id comes back in SERF_FX_JOINED */
+    SERF_EV_FORCE_LEAVE, /* name, prune */
+    SERF_EV_LEAVE,       /* leave in order; ends with SERF_FX_LEFT */
+    SERF_EV_USER_EVENT,  /* name, data */
+    SERF_EV_CLOCKS,      /* restore: clocks of an earlier life (member, event, query) */
+};
+
+struct serf_event {
+    enum serf_event_type type;
+    struct mono_ns now;
+    struct gossip_addr addr;
+    struct span data;
+    uint64_t id;
+    int err; /* -errno */
+    const char *name;
+    bool prune;
+    uint64_t clocks[3];
+};
+
+enum serf_effect_type {
+    SERF_FX_SEND,   /* datagram `data` to addr */
+    SERF_FX_DIAL,   /* TCP to addr, write data, read one answer; then SERF_EV_DIALED with id */
+    SERF_FX_ANSWER, /* for the stream id: write data (empty: nothing) and close */
+    SERF_FX_NOTE,   /* a log line: level and text in data */
+    SERF_FX_JOINED, /* a SERF_EV_JOIN ended: id, err, text in data */
+    SERF_FX_LEFT,   /* the leave is over: stop */
+};
+
+struct serf_effect {
+    enum serf_effect_type type;
+    struct gossip_addr addr;
+    uint64_t id;
+    int64_t timeout_ns; /* of a dial, all of it */
+    int err;
+    enum log_level level;
+    size_t offset, len; /* of the data, see serf_out_data() */
+};
+
+/* Reused from step to step; serf_out_reset() before each. */
+struct serf_out {
+    struct serf_effect effects[SERF_EFFECTS_MAX];
+    size_t n;
+    size_t dropped;
+    struct strbuf bytes;
+};
+
+void serf_out_reset(struct serf_out *out);
+void serf_out_fini(struct serf_out *out);
+struct span serf_out_data(const struct serf_out *out, const struct serf_effect *fx);
+
+/* ---- the machine ---- */
+
+struct serf;
+
+struct serf *serf_new(const struct serf_options *options, struct mono_ns now);
+struct serf *serf_free(struct serf *s);
+DEFINE_CLEANUP(struct serf, serf_free)
+
+/* 0, or -errno of a local order: -ENOENT unknown member, -EINVAL bad argument, -EALREADY. */
+int serf_step(struct serf *s, const struct serf_event *ev, struct serf_out *out);
+/* When the next SERF_EV_TICK is due. */
+struct mono_ns serf_deadline(const struct serf *s);
+
+/* ---- looking in ---- */
+
+struct serf_member_info {
+    const char *name;
+    struct gossip_addr addr;
+    struct span meta;
+    const uint8_t *vsn; /* six: protocol min max cur, delegate min max cur */
+    enum serf_status status;
+    uint32_t inc;
+    uint64_t ltime;
+    bool self;
+    double rtt_ms; /* by coordinates; 0 = not known */
+};
+
+/* Rises with each change of what serf_member_at() shows (round trips excepted). */
+uint64_t serf_version(const struct serf *s);
+/* Members sorted by name. False at the end. */
+bool serf_member_at(const struct serf *s, size_t i, struct serf_member_info *ret);
+/* The place of a name for serf_member_at(), or -ENOENT. */
+int serf_member_find(const struct serf *s, const char *name, struct serf_member_info *ret);
+
+struct serf_stats {
+    size_t members, alive, failed, left;
+    size_t nodes; /* that memberlist holds: less than members once the dead are forgotten */
+    unsigned health_score;
+    uint64_t member_time, event_time, query_time;
+    size_t member_queue, intent_queue, event_queue, query_queue;
+    unsigned coordinate_resets;
+    bool encrypted, leaving, left_done;
+};
+void serf_stats_get(const struct serf *s, struct serf_stats *ret);

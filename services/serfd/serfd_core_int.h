@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * What the files of the core share. serfd_core.c: life, dispatch, timers. serfd_table.c: the
+ * members. serfd_nodes.c: alive, suspect, dead. serfd_probe.c: failure detection.
+ * serfd_gossip.c: queues and datagrams. serfd_exchange.c: push/pull. serfd_intents.c: Serf's
+ * statuses. serfd_events.c: user events and queries.
+ */
+#pragma once
+
+#include "bcast.h"
+#include "messages.h"
+#include "packet.h"
+#include "serfd_core.h"
+#include "tags.h"
+
+#define NEVER           INT64_MAX
+#define CONFIRMERS_MAX  8    /* confirmations that a suspicion can count */
+#define RELAYS_MAX      256  /* indirect pings that we carry out at a time */
+#define RECENT_MAX      4096 /* intents about unknown names */
+#define SERF_QUEUE_MAX  4096 /* messages in each Serf queue */
+#define SLOT_ITEMS_MAX  64   /* events or queries with one clock value */
+#define EVENT_BYTES_MAX (2u << 20) /* all remembered user events */
+#define EVENT_MSG_MAX   9216 /* bytes of a user event */
+#define QUERY_MSG_MAX   1024 /* bytes of a query and of an answer, type byte included */
+
+enum node_state { NODE_ALIVE = 0, NODE_SUSPECT = 1, NODE_DEAD = 2, NODE_LEFT = 3 };
+
+/* A running suspicion (7.3). */
+struct suspicion {
+    int64_t start, min, max;
+    unsigned k, n; /* confirmations wanted and had */
+    char *from[CONFIRMERS_MAX + 1]; /* the accuser, then the confirmers */
+};
+
+/* One record for both layers: memberlist's node (in_list) and Serf's member (in_serf). */
+struct member {
+    char *name;
+    struct gossip_addr addr;
+    uint8_t vsn[6];
+    uint8_t *meta;
+    size_t meta_len;
+
+    bool in_list;
+    enum node_state state;
+    uint32_t inc;
+    int64_t changed; /* last change of state */
+    struct suspicion *suspicion;
+
+    bool in_serf;
+    enum serf_status status;
+    uint64_t ltime;
+    int64_t gone_at; /* since when left or failed */
+    bool prune;      /* to be forgotten as soon as it has left */
+
+    struct coord_peer *coord;
+};
+
+enum timer {
+    T_PROBE,       /* start of the next probe */
+    T_PROBE_STAGE, /* timeout, then deadline of the one under way */
+    T_RELAY,
+    T_SUSPICION,
+    T_GOSSIP,
+    T_PUSH_PULL,
+    T_SYNC,
+    T_REAP,
+    T_RECONNECT,
+    T_QUEUES,
+    T_LEAVE,
+    T_COUNT,
+};
+
+struct probe {
+    struct member *target; /* NULL: none under way */
+    uint32_t seq;
+    int64_t start, deadline;
+    bool asked_others;
+    unsigned nacks_expected, nacks;
+    uint64_t dial; /* TCP fallback; 0: none */
+};
+
+/* A ping that we make for somebody else. */
+struct relay {
+    uint32_t seq, asker_seq;
+    struct gossip_addr asker;
+    int64_t nack_at; /* NEVER: no nack wanted, or sent */
+    int64_t expires;
+};
+
+enum dial_kind { DIAL_PING, DIAL_SYNC, DIAL_JOIN, DIAL_RECONNECT };
+
+struct dial {
+    uint64_t id, user_id;
+    enum dial_kind kind;
+    struct gossip_addr addr;
+};
+
+struct recent_intent {
+    char *name;
+    bool leave;
+    uint64_t ltime;
+    int64_t at;
+};
+
+struct event_item {
+    struct span name, payload; /* owned, one block at name.p */
+};
+struct event_slot {
+    uint64_t ltime;
+    struct event_item *items;
+    size_t n;
+};
+struct query_slot {
+    uint64_t ltime;
+    uint32_t ids[SLOT_ITEMS_MAX];
+    size_t n;
+};
+
+enum leave_stage { LEAVE_NO, LEAVE_INTENT, LEAVE_DEAD, LEAVE_LINGER, LEAVE_DONE };
+
+struct serf {
+    struct serf_options o;
+    struct prng prng;
+    int64_t now; /* of the step under way */
+    struct serf_out *out;
+
+    struct member **tab; /* sorted by name */
+    size_t n, cap;
+    struct member *self;
+    size_t n_list; /* in_list */
+    uint64_t version;
+    int64_t at[T_COUNT]; /* NEVER = off */
+
+    struct member **probe_list;
+    size_t n_probe, cap_probe, probe_next;
+    struct member *probe_urgent; /* somebody suspects it: see for ourselves */
+    struct probe probe;
+    uint32_t seq;
+    unsigned score; /* awareness (7.4) */
+    struct relay relays[RELAYS_MAX];
+    size_t n_relays;
+
+    struct bcast_queue nodes_q, intents_q, queries_q, events_q;
+
+    struct dial dials[SERF_DIALS_MAX];
+    size_t n_dials;
+    uint64_t next_dial;
+    unsigned sync_rounds;
+    bool ignore_old_events; /* while the answer to our own join is merged */
+
+    uint64_t clock, event_clock, query_clock; /* Lamport */
+    uint64_t event_min, query_min;            /* older ones are not delivered */
+    uint64_t join_ltime;                      /* of our last join intent */
+    int64_t join_repeat_at;                   /* earliest time of the next repeated one */
+    struct recent_intent *recent;
+    size_t n_recent;
+    struct event_slot *events;  /* SERF_BUFFER slots, made when first needed */
+    struct query_slot **queries;
+    size_t event_bytes;
+
+    enum leave_stage leave;
+    uint64_t leave_item; /* what must be gossiped before the next stage */
+    int64_t leave_until;
+    struct coord_self coord;
+};
+
+/* serfd_core.c */
+void core_note(struct serf *s, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
+struct serf_effect *core_effect(struct serf *s, enum serf_effect_type type, struct span data);
+void core_arm(struct serf *s, enum timer t, int64_t at); /* sooner of this and what was set */
+void core_changed(struct serf *s);
+bool core_leaving(const struct serf *s);
+int64_t core_random_part(struct serf *s, int64_t interval);
+
+/* serfd_table.c */
+struct member *table_find(const struct serf *s, struct span name);
+struct member *table_add(struct serf *s, struct span name); /* NULL when full */
+void table_drop_unused(struct serf *s, struct member *m);   /* frees it when no layer holds it */
+struct member *table_free_member(struct member *m);
+void member_set_meta(struct member *m, struct span meta);
+struct span member_meta(const struct member *m);
+bool member_usable(const struct member *m); /* alive or suspect */
+typedef bool member_pred_fn(const struct serf *s, const struct member *m);
+/* Up to k random members other than self for which pred holds. Returns how many. */
+size_t table_pick(struct serf *s, size_t k, member_pred_fn *pred, struct member **ret);
+bool pick_alive(const struct serf *s, const struct member *m);
+
+/* serfd_nodes.c */
+struct node_claim {
+    struct span name, meta, vsn, addr;
+    uint16_t port;
+    uint32_t inc;
+};
+void nodes_alive(struct serf *s, const struct node_claim *c);
+void nodes_suspect(struct serf *s, struct span name, uint32_t inc, struct span from);
+void nodes_dead(struct serf *s, struct span name, uint32_t inc, struct span from);
+void nodes_suspicion_due(struct serf *s);
+void nodes_postpone(struct serf *s, int64_t late); /* all suspicions */
+void nodes_forget(struct serf *s); /* those dead for long enough */
+void nodes_announce(struct serf *s, struct member *m); /* queues its alive */
+uint64_t nodes_say_goodbye(struct serf *s);
+bool claim_vsn_valid(struct span vsn);
+
+/* serfd_probe.c */
+void probe_start(struct serf *s);
+void probe_postpone(struct serf *s, int64_t late); /* the end of the one under way */
+void probe_stage(struct serf *s);
+void probe_relay_due(struct serf *s);
+void probe_on_ping(struct serf *s, const struct gossip_addr *from, struct span body);
+void probe_on_indirect(struct serf *s, const struct gossip_addr *from, struct span body);
+void probe_on_ack(struct serf *s, struct span body);
+void probe_on_nack(struct serf *s, struct span body);
+void probe_on_dialed(struct serf *s, const struct dial *d, int err, struct span answer);
+void probe_forget(struct serf *s, struct member *m);
+void probe_learn(struct serf *s, struct member *m); /* into the list, at a random place */
+void probe_score(struct serf *s, int change);
+
+/* serfd_gossip.c */
+void gossip_tick(struct serf *s);
+void gossip_queues_check(struct serf *s);
+/* One message with what else fits; crc: the peer is known to take it. */
+void gossip_send(struct serf *s, const struct gossip_addr *to, struct span msg);
+void gossip_send_plain(struct serf *s, const struct gossip_addr *to, const struct member *peer,
+                       const struct span *msgs, size_t n);
+uint64_t gossip_queue(struct serf *s, struct bcast_queue *q, const char *key, struct span msg);
+void gossip_on_packet(struct serf *s, const struct gossip_addr *from, struct span packet);
+
+/* serfd_exchange.c */
+void exchange_on_stream(struct serf *s, const struct serf_event *ev);
+void exchange_on_dialed(struct serf *s, const struct serf_event *ev);
+int exchange_join(struct serf *s, const struct gossip_addr *addr, uint64_t user_id);
+uint64_t exchange_dial(struct serf *s, enum dial_kind kind, const struct gossip_addr *addr,
+                       uint64_t user_id, struct span msg, int64_t timeout_ns);
+void exchange_periodic(struct serf *s);
+void exchange_sync(struct serf *s);
+void exchange_reconnect(struct serf *s);
+
+/* serfd_intents.c */
+void serf_node_joined(struct serf *s, struct member *m);
+void serf_node_gone(struct serf *s, struct member *m);
+void serf_node_updated(struct serf *s, struct member *m);
+void serf_on_join_intent(struct serf *s, const struct msg_join *msg, struct span raw);
+void serf_on_leave_intent(struct serf *s, const struct msg_leave *msg, struct span raw);
+void serf_announce_join(struct serf *s);
+void serf_reap(struct serf *s);
+int serf_force_leave(struct serf *s, const char *name, bool prune);
+int serf_leave_begin(struct serf *s);
+void serf_leave_stage(struct serf *s);
+void serf_put_state(struct serf *s, struct strbuf *out);
+void serf_merge_state(struct serf *s, struct span state, bool join);
+void serf_recent_fini(struct serf *s);
+bool lamport_witness(uint64_t *clock, uint64_t seen);
+
+/* serfd_events.c */
+/* A Serf message (type byte first) that came by gossip or as a user message on a stream. */
+void serf_on_message(struct serf *s, const struct gossip_addr *from, struct span msg);
+int serf_user_event(struct serf *s, const char *name, struct span payload);
+void serf_event_put_slots(struct serf *s, struct strbuf *out);
+void serf_event_merge_slots(struct serf *s, struct span events);
+void serf_events_fini(struct serf *s);

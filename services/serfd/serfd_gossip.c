@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Dissemination (section 8): queues, piggybacking, the gossip tick, and reading datagrams. */
+#include "serfd_core_int.h"
+
+#include <math.h>
+#include <string.h>
+
+#define GOSSIP_TARGETS_MAX 16
+#define QUEUE_WARN         128
+
+/* Messages collected for one datagram. */
+struct parcel {
+    struct strbuf bytes;
+    size_t start[PACKET_PARTS_MAX], len[PACKET_PARTS_MAX];
+    size_t n;
+    bool serf; /* what comes now is a Serf message and gets the byte 8 in front */
+};
+
+static void parcel_add(void *user, struct span msg)
+{
+    struct parcel *p = user;
+
+    assert(p->n < PACKET_PARTS_MAX);
+    p->start[p->n] = p->bytes.len;
+    if (p->serf)
+        strbuf_addc(&p->bytes, ML_USER);
+    strbuf_add(&p->bytes, msg.p, msg.len);
+    p->len[p->n] = p->bytes.len - p->start[p->n];
+    p->n++;
+}
+
+static unsigned retransmit_limit(const struct serf *s, size_t n)
+{
+    return s->o.retransmit_mult * (unsigned)ceil(log10((double)n + 1));
+}
+
+static void parcel_fill(struct serf *s, struct parcel *p, size_t room)
+{
+    unsigned limit = MAX(retransmit_limit(s, s->n_list), 1u);
+    struct bcast_queue *const serf_queues[] = {&s->intents_q, &s->queries_q, &s->events_q};
+
+    p->serf = false;
+    (void)bcast_pick(&s->nodes_q, 2, &room, limit, PACKET_PARTS_MAX - p->n, parcel_add, p);
+    p->serf = true;
+    for (size_t i = 0; i < ARRAY_LEN(serf_queues) && p->n < PACKET_PARTS_MAX; i++)
+        (void)bcast_pick(serf_queues[i], 3, &room, limit, PACKET_PARTS_MAX - p->n, parcel_add, p);
+}
+
+static void parcel_send(struct serf *s, struct parcel *p, const struct gossip_addr *to, bool crc)
+{
+    struct span parts[PACKET_PARTS_MAX];
+    struct strbuf plain = STRBUF_INIT, sealed = STRBUF_INIT;
+    struct serf_effect *fx;
+
+    for (size_t i = 0; i < p->n; i++)
+        parts[i] = (struct span){(const uint8_t *)p->bytes.data + p->start[i], p->len[i]};
+    packet_put_compound(&plain, parts, p->n);
+    if (crc)
+        packet_put_crc(&sealed, (struct span){(const uint8_t *)plain.data, plain.len});
+    fx = core_effect(s, SERF_FX_SEND,
+                     crc ? (struct span){(const uint8_t *)sealed.data, sealed.len}
+                         : (struct span){(const uint8_t *)plain.data, plain.len});
+    if (fx)
+        fx->addr = *to;
+    strbuf_fini(&plain);
+    strbuf_fini(&sealed);
+}
+
+static size_t packet_room(const struct serf *s)
+{
+    return PACKET_BUDGET - 2 - (s->o.keyring && s->o.keyring->n ? SEAL_OVERHEAD : 0);
+}
+
+/* CRC is only for those whose protocol maximum knows it (section 3). */
+static bool peer_takes_crc(const struct member *m)
+{
+    return m && m->vsn[1] >= 5;
+}
+
+void gossip_send(struct serf *s, const struct gossip_addr *to, struct span msg)
+{
+    struct parcel p = {.n = 0};
+
+    parcel_add(&p, msg);
+    if (packet_room(s) > msg.len)
+        parcel_fill(s, &p, packet_room(s) - msg.len);
+    parcel_send(s, &p, to, false);
+    strbuf_fini(&p.bytes);
+}
+
+void gossip_send_plain(struct serf *s, const struct gossip_addr *to, const struct member *peer,
+                       const struct span *msgs, size_t n)
+{
+    struct parcel p = {.n = 0};
+
+    for (size_t i = 0; i < n; i++)
+        parcel_add(&p, msgs[i]);
+    parcel_send(s, &p, to, peer_takes_crc(peer));
+    strbuf_fini(&p.bytes);
+}
+
+uint64_t gossip_queue(struct serf *s, struct bcast_queue *q, const char *key, struct span msg)
+{
+    /* The tick only runs while there is something to say; the first word goes out sooner. */
+    core_arm(s, T_GOSSIP, s->now + s->o.gossip_interval / 4);
+    return bcast_put(q, key, msg);
+}
+
+static bool wants_gossip(const struct serf *s, const struct member *m)
+{
+    return member_usable(m) || (m->in_list && m->state == NODE_DEAD &&
+                                s->now - m->changed <= s->o.gossip_to_dead);
+}
+
+void gossip_tick(struct serf *s)
+{
+    struct member *to[GOSSIP_TARGETS_MAX];
+    size_t n = table_pick(s, MIN(s->o.gossip_nodes, (unsigned)GOSSIP_TARGETS_MAX), wants_gossip, to);
+
+    for (size_t i = 0; i < n; i++) {
+        struct parcel p = {.n = 0};
+
+        parcel_fill(s, &p, packet_room(s));
+        if (p.n > 0)
+            parcel_send(s, &p, &to[i]->addr, peer_takes_crc(to[i]));
+        strbuf_fini(&p.bytes);
+        if (p.n == 0)
+            break;
+    }
+    if (s->nodes_q.n + s->intents_q.n + s->queries_q.n + s->events_q.n > 0)
+        core_arm(s, T_GOSSIP, s->now + s->o.gossip_interval);
+}
+
+void gossip_queues_check(struct serf *s)
+{
+    const struct {
+        const char *name;
+        const struct bcast_queue *q;
+    } queues[] = {{"intent", &s->intents_q}, {"query", &s->queries_q}, {"event", &s->events_q}};
+
+    for (size_t i = 0; i < ARRAY_LEN(queues); i++) {
+        if (queues[i].q->n > QUEUE_WARN)
+            core_note(s, LOG_WARN, "%s queue is long: messages=%zu dropped=%llu", queues[i].name,
+                      queues[i].q->n, (unsigned long long)queues[i].q->dropped);
+    }
+}
+
+/* ---- reading ---- */
+
+struct reading {
+    struct serf *s;
+    const struct gossip_addr *from;
+    unsigned broken;
+};
+
+static bool read_alive(struct serf *s, struct span body)
+{
+    struct mp_scratch scratch = {.used = 0};
+    struct msg_alive m;
+    struct node_claim c;
+
+    if (!msg_get(body, &msg_alive_schema, &m, &scratch))
+        return false;
+    c = (struct node_claim){m.node, m.meta, m.vsn, m.addr, m.port, m.inc};
+    nodes_alive(s, &c);
+    return true;
+}
+
+static bool read_accusation(struct serf *s, uint8_t type, struct span body)
+{
+    struct mp_scratch scratch = {.used = 0};
+    struct msg_accuse m;
+
+    if (!msg_get(body, &msg_accuse_schema, &m, &scratch))
+        return false;
+    if (type == ML_SUSPECT)
+        nodes_suspect(s, m.node, m.inc, m.from);
+    else
+        nodes_dead(s, m.node, m.inc, m.from);
+    return true;
+}
+
+static void read_message(void *user, uint8_t type, struct span body)
+{
+    struct reading *rd = user;
+    struct serf *s = rd->s;
+
+    switch (type) {
+    case ML_PING:
+        probe_on_ping(s, rd->from, body);
+        break;
+    case ML_INDIRECT_PING:
+        probe_on_indirect(s, rd->from, body);
+        break;
+    case ML_ACK:
+        probe_on_ack(s, body);
+        break;
+    case ML_NACK:
+        probe_on_nack(s, body);
+        break;
+    case ML_ALIVE:
+        rd->broken += !read_alive(s, body);
+        break;
+    case ML_SUSPECT:
+    case ML_DEAD:
+        rd->broken += !read_accusation(s, type, body);
+        break;
+    case ML_USER:
+        serf_on_message(s, rd->from, body);
+        break;
+    default:
+        rd->broken++;
+        break;
+    }
+}
+
+void gossip_on_packet(struct serf *s, const struct gossip_addr *from, struct span packet)
+{
+    struct reading rd = {s, from, 0};
+    enum packet_result r = packet_read(packet, read_message, &rd);
+    char text[GOSSIP_ADDR_TEXT_MAX];
+
+    if (r == PACKET_BAD_CRC)
+        core_note(s, LOG_WARN, "packet dropped: checksum is wrong from=%s",
+                  gossip_addr_text(from, text));
+    else if (r != PACKET_OK || rd.broken)
+        core_note(s, LOG_WARN, "packet dropped: %s from=%s",
+                  packet.len && packet.p[0] == ML_LABEL ? "labels are not supported"
+                                                        : "it is broken or of an unknown kind",
+                  gossip_addr_text(from, text));
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * memberlist's rules about who is alive (section 6):
+ *
+ *              alive                    suspect              suspicion timer, dead
+ *   unknown ----------> ALIVE <-------------------> SUSPECT -----------------------> DEAD
+ *                         ^  \        refutation                                      |
+ *                         |   \---- dead from itself ----> LEFT                       |
+ *                         +---------------------------------+---- alive, higher inc --+
+ */
+#include "serfd_core_int.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Every change of a node's state passes here. */
+static void node_set_state(struct serf *s, struct member *m, enum node_state state)
+{
+    static const bool allowed[4][4] = {
+        [NODE_ALIVE] = {[NODE_ALIVE] = true, [NODE_SUSPECT] = true, [NODE_DEAD] = true, [NODE_LEFT] = true},
+        [NODE_SUSPECT] = {[NODE_ALIVE] = true, [NODE_DEAD] = true, [NODE_LEFT] = true},
+        [NODE_DEAD] = {[NODE_ALIVE] = true},
+        [NODE_LEFT] = {[NODE_ALIVE] = true},
+    };
+
+    assert(allowed[m->state][state]);
+    if (m->state != state)
+        m->changed = s->now;
+    m->state = state;
+}
+
+/* ---- messages about a node ---- */
+
+static void queue_accusation(struct serf *s, enum ml_type type, const struct member *m,
+                             uint32_t inc, struct span from)
+{
+    struct msg_accuse msg = {inc, SPAN_STR(m->name), from};
+    struct strbuf b = STRBUF_INIT;
+
+    msg_put(&b, type, &msg_accuse_schema, &msg);
+    (void)gossip_queue(s, &s->nodes_q, m->name, (struct span){(const uint8_t *)b.data, b.len});
+    strbuf_fini(&b);
+}
+
+void nodes_announce(struct serf *s, struct member *m)
+{
+    struct msg_alive msg = {
+        .inc = m->inc,
+        .node = SPAN_STR(m->name),
+        .addr = {m->addr.ip, m->addr.ip_len},
+        .meta = member_meta(m),
+        .vsn = {m->vsn, sizeof(m->vsn)},
+        .port = m->addr.port,
+    };
+    struct strbuf b = STRBUF_INIT;
+
+    msg_put(&b, ML_ALIVE, &msg_alive_schema, &msg);
+    (void)gossip_queue(s, &s->nodes_q, m->name, (struct span){(const uint8_t *)b.data, b.len});
+    strbuf_fini(&b);
+}
+
+uint64_t nodes_say_goodbye(struct serf *s)
+{
+    queue_accusation(s, ML_DEAD, s->self, s->self->inc, SPAN_STR(s->self->name));
+    node_set_state(s, s->self, NODE_LEFT);
+    return s->nodes_q.next_id - 1;
+}
+
+/* 6.4: somebody says something wrong about us. */
+static void refute(struct serf *s, uint32_t accused_inc)
+{
+    uint32_t next = s->self->inc + 1;
+
+    if (accused_inc >= next)
+        next = accused_inc == UINT32_MAX ? UINT32_MAX : accused_inc + 1;
+    s->self->inc = next;
+    probe_score(s, 1);
+    nodes_announce(s, s->self);
+    core_note(s, LOG_DEBUG, "refuting a claim about this node claimed_inc=%u inc=%u", accused_inc,
+              next);
+}
+
+/* ---- suspicion (7.3) ---- */
+
+static void suspicion_cancel(struct member *m)
+{
+    struct suspicion *sus = m->suspicion;
+
+    if (!sus)
+        return;
+    for (unsigned i = 0; i <= sus->n; i++)
+        free(sus->from[i]);
+    free(sus);
+    m->suspicion = NULL;
+}
+
+static int64_t suspicion_end(const struct suspicion *sus)
+{
+    double frac, t;
+
+    if (sus->k < 1)
+        return sus->start + sus->min;
+    frac = log((double)sus->n + 1) / log((double)sus->k + 1);
+    t = (double)sus->max - (double)(sus->max - sus->min) * frac;
+    t = floor(t / NS_PER_MS) * NS_PER_MS;
+    return sus->start + MAX(sus->min, (int64_t)t);
+}
+
+static void suspicion_start(struct serf *s, struct member *m, struct span from)
+{
+    struct suspicion *sus = xcalloc(1, sizeof(*sus));
+    double scale = fmax(1, log10((double)MAX(s->n_list, (size_t)1)));
+    unsigned k = s->o.suspicion_mult > 2 ? s->o.suspicion_mult - 2 : 0;
+
+    scale = floor(scale * 1000) / 1000;
+    k = MIN(k, (unsigned)CONFIRMERS_MAX);
+    if (s->n_list < 2 + (size_t)k)
+        k = 0;
+    sus->start = s->now;
+    sus->min = (int64_t)(s->o.suspicion_mult * scale * (double)s->o.probe_interval);
+    sus->max = s->o.suspicion_max_mult * sus->min;
+    sus->k = k;
+    sus->from[0] = xstrndup((const char *)from.p, from.len);
+    m->suspicion = sus;
+    core_arm(s, T_SUSPICION, suspicion_end(sus));
+}
+
+/* Is `from` a new confirmation that counts? */
+static bool suspicion_confirm(struct serf *s, struct member *m, struct span from)
+{
+    struct suspicion *sus = m->suspicion;
+
+    if (sus->n >= sus->k)
+        return false;
+    for (unsigned i = 0; i <= sus->n; i++) {
+        if (span_is(from, sus->from[i]))
+            return false;
+    }
+    sus->from[++sus->n] = xstrndup((const char *)from.p, from.len);
+    core_arm(s, T_SUSPICION, MAX(s->now, suspicion_end(sus)));
+    return true;
+}
+
+void nodes_suspicion_due(struct serf *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        struct member *m = s->tab[i];
+
+        if (!m->suspicion)
+            continue;
+        if (suspicion_end(m->suspicion) > s->now) {
+            core_arm(s, T_SUSPICION, suspicion_end(m->suspicion));
+            continue;
+        }
+        core_note(s, LOG_INFO, "suspect member did not answer member=%s confirmations=%u", m->name,
+                  m->suspicion->n);
+        nodes_dead(s, SPAN_STR(m->name), m->inc, SPAN_STR(s->self->name));
+    }
+}
+
+void nodes_postpone(struct serf *s, int64_t late)
+{
+    s->at[T_SUSPICION] = NEVER;
+    for (size_t i = 0; i < s->n; i++) {
+        struct suspicion *sus = s->tab[i]->suspicion;
+
+        if (!sus)
+            continue;
+        sus->start += late;
+        core_arm(s, T_SUSPICION, suspicion_end(sus));
+    }
+}
+
+/* ---- alive ---- */
+
+bool claim_vsn_valid(struct span vsn)
+{
+    return vsn.len < 3 || (vsn.p[0] != 0 && vsn.p[1] != 0 && vsn.p[0] <= vsn.p[1]);
+}
+
+static bool name_valid(struct span name)
+{
+    return name.len > 0 && name.len <= SERF_NAME_MAX && !memchr(name.p, 0, name.len);
+}
+
+/* Steps 2 and 3, and the bounds of every field. */
+static bool claim_acceptable(struct serf *s, const struct node_claim *c, struct gossip_addr *ret)
+{
+    struct errtext e;
+
+    if (!name_valid(c->name) || !claim_vsn_valid(c->vsn) || c->meta.len > SERF_META_MAX ||
+        !gossip_addr_from(ret, c->addr, c->port ? c->port : s->self->addr.port))
+        return false;
+    if (!s->o.nomad_filter)
+        return true;
+    if (c->vsn.len >= 6 && tags_check_nomad(c->meta, &e) == 0)
+        return true;
+    core_note(s, LOG_WARN, "member refused: '%.*s' %s", (int)c->name.len, (const char *)c->name.p,
+              c->vsn.len < 6 ? "sends no protocol versions" : e.text);
+    return false;
+}
+
+/* Short version lists are never passed on: they crash old peers (pitfall 1). */
+static void claim_vsn(const struct node_claim *c, uint8_t vsn[static 6])
+{
+    static const uint8_t fallback[6] = {1, 5, 2, 2, 5, 4};
+
+    memcpy(vsn, fallback, sizeof(fallback));
+    if (c->vsn.len)
+        memcpy(vsn, c->vsn.p, MIN(c->vsn.len, (size_t)6));
+}
+
+/* Step 5: another address for a known name. True when the claim must be dropped. */
+static bool claim_conflicts(struct serf *s, const struct member *m, const struct gossip_addr *addr)
+{
+    char ours[GOSSIP_ADDR_TEXT_MAX], theirs[GOSSIP_ADDR_TEXT_MAX];
+
+    if (gossip_addr_eq(&m->addr, addr) || m->state == NODE_LEFT)
+        return false;
+    core_note(s, LOG_WARN, "%s: member=%s known=%s claimed=%s",
+              m == s->self ? "another node uses the name of this one"
+                           : "two nodes use one name; keeping the known address",
+              m->name, gossip_addr_text(&m->addr, ours), gossip_addr_text(addr, theirs));
+    return true;
+}
+
+static void alive_about_self(struct serf *s, const struct node_claim *c)
+{
+    uint8_t vsn[6];
+
+    claim_vsn(c, vsn);
+    if (c->inc < s->self->inc)
+        return;
+    if (c->inc == s->self->inc && span_eq(c->meta, member_meta(s->self)) &&
+        memcmp(vsn, s->self->vsn, sizeof(vsn)) == 0)
+        return;
+    refute(s, c->inc);
+}
+
+static struct member *claim_member(struct serf *s, const struct node_claim *c,
+                                   const struct gossip_addr *addr)
+{
+    struct member *m = table_find(s, c->name);
+
+    if (m && m->in_list)
+        return m;
+    if (c->inc == 0) /* no member says so of itself */
+        return NULL;
+    if (!m)
+        m = table_add(s, c->name);
+    if (!m) {
+        core_note(s, LOG_WARN, "member refused: more than %d members", SERF_MEMBERS_MAX);
+        return NULL;
+    }
+    m->in_list = true;
+    m->state = NODE_DEAD;
+    m->inc = 0;
+    m->addr = *addr;
+    m->changed = s->now;
+    s->n_list++;
+    probe_learn(s, m);
+    return m;
+}
+
+void nodes_alive(struct serf *s, const struct node_claim *c)
+{
+    struct gossip_addr addr;
+    struct member *m;
+    bool moved, was_gone, meta_changed;
+
+    if (core_leaving(s) && span_is(c->name, s->self->name))
+        return;
+    if (!claim_acceptable(s, c, &addr))
+        return;
+    m = claim_member(s, c, &addr);
+    if (!m || claim_conflicts(s, m, &addr))
+        return;
+    if (m == s->self) {
+        alive_about_self(s, c);
+        return;
+    }
+    moved = !gossip_addr_eq(&m->addr, &addr);
+    if (c->inc <= m->inc && !moved)
+        return;
+    suspicion_cancel(m);
+    was_gone = !member_usable(m);
+    meta_changed = !span_eq(c->meta, member_meta(m));
+    m->inc = c->inc;
+    m->addr = addr;
+    if (meta_changed || !m->meta)
+        member_set_meta(m, c->meta);
+    claim_vsn(c, m->vsn);
+    node_set_state(s, m, NODE_ALIVE);
+    nodes_announce(s, m);
+    if (was_gone)
+        serf_node_joined(s, m);
+    else if (meta_changed)
+        serf_node_updated(s, m);
+}
+
+/* ---- suspect and dead ---- */
+
+/* In small pools everybody looks at a suspect out of turn, so that confirmations come at once. */
+static void look_out_of_turn(struct serf *s, struct member *m)
+{
+    if (prng_below(&s->prng, MAX(s->n_list, (size_t)1)) < 8)
+        s->probe_urgent = m;
+}
+
+void nodes_suspect(struct serf *s, struct span name, uint32_t inc, struct span from)
+{
+    struct member *m = table_find(s, name);
+
+    if (!m || !m->in_list || inc < m->inc || from.len > SERF_NAME_MAX)
+        return;
+    if (m->suspicion) {
+        if (suspicion_confirm(s, m, from))
+            queue_accusation(s, ML_SUSPECT, m, inc, from);
+        return;
+    }
+    if (m->state != NODE_ALIVE)
+        return;
+    if (m == s->self) {
+        refute(s, inc);
+        return;
+    }
+    m->inc = inc;
+    queue_accusation(s, ML_SUSPECT, m, inc, from);
+    node_set_state(s, m, NODE_SUSPECT);
+    suspicion_start(s, m, from);
+    look_out_of_turn(s, m);
+}
+
+void nodes_dead(struct serf *s, struct span name, uint32_t inc, struct span from)
+{
+    struct member *m = table_find(s, name);
+    bool own_word;
+
+    if (!m || !m->in_list || inc < m->inc || from.len > SERF_NAME_MAX)
+        return;
+    if (m->state == NODE_DEAD || m->state == NODE_LEFT)
+        return;
+    if (m == s->self) {
+        if (!core_leaving(s))
+            refute(s, inc);
+        return;
+    }
+    suspicion_cancel(m);
+    own_word = span_is(from, m->name);
+    queue_accusation(s, ML_DEAD, m, inc, from);
+    m->inc = inc;
+    node_set_state(s, m, own_word ? NODE_LEFT : NODE_DEAD);
+    serf_node_gone(s, m);
+}
+
+/* 6.6: at the wrap of the probe list. */
+void nodes_forget(struct serf *s)
+{
+    for (size_t i = s->n; i-- > 0;) {
+        struct member *m = s->tab[i];
+
+        if (!m->in_list || member_usable(m) || m == s->self ||
+            s->now - m->changed <= s->o.gossip_to_dead)
+            continue;
+        m->in_list = false;
+        s->n_list--;
+        probe_forget(s, m);
+        bcast_remove_key(&s->nodes_q, m->name);
+        table_drop_unused(s, m);
+    }
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The members: one array sorted by name, so that iteration is the same in every run. */
+#include "serfd_core_int.h"
+
+#include <string.h>
+
+static int name_cmp(struct span a, const char *b)
+{
+    size_t len = strlen(b);
+    int c = memcmp(a.p, b, MIN(a.len, len));
+
+    return c ? c : (a.len > len) - (a.len < len);
+}
+
+/* Where the name stands or would stand. */
+static size_t table_place(const struct serf *s, struct span name, bool *ret_found)
+{
+    size_t lo = 0, hi = s->n;
+
+    *ret_found = false;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        int c = name_cmp(name, s->tab[mid]->name);
+
+        if (c == 0) {
+            *ret_found = true;
+            return mid;
+        }
+        if (c < 0)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return lo;
+}
+
+struct member *table_find(const struct serf *s, struct span name)
+{
+    bool found;
+    size_t at;
+
+    if (name.len == 0)
+        return NULL;
+    at = table_place(s, name, &found);
+    return found ? s->tab[at] : NULL;
+}
+
+struct member *table_add(struct serf *s, struct span name)
+{
+    struct member *m;
+    bool found;
+    size_t at = table_place(s, name, &found);
+
+    assert(!found);
+    if (s->n == SERF_MEMBERS_MAX)
+        return NULL;
+    if (s->n == s->cap) {
+        s->cap = MAX(s->cap * 2, (size_t)16);
+        s->tab = xrealloc(s->tab, s->cap * sizeof(struct member *));
+    }
+    m = xcalloc(1, sizeof(*m));
+    m->name = xstrndup((const char *)name.p, name.len);
+    memmove(&s->tab[at + 1], &s->tab[at], (s->n - at) * sizeof(struct member *));
+    s->tab[at] = m;
+    s->n++;
+    return m;
+}
+
+struct member *table_free_member(struct member *m)
+{
+    assert(!m->suspicion || m->suspicion->n <= m->suspicion->k);
+    for (unsigned i = 0; m->suspicion && i <= m->suspicion->n; i++)
+        free(m->suspicion->from[i]);
+    free(m->suspicion);
+    free(m->coord);
+    free(m->meta);
+    free(m->name);
+    free(m);
+    return NULL;
+}
+
+void table_drop_unused(struct serf *s, struct member *m)
+{
+    bool found;
+    size_t at = table_place(s, SPAN_STR(m->name), &found);
+
+    assert(found && s->tab[at] == m);
+    if (m->in_list || m->in_serf)
+        return;
+    assert(m != s->self);
+    s->n--;
+    memmove(&s->tab[at], &s->tab[at + 1], (s->n - at) * sizeof(struct member *));
+    (void)table_free_member(m);
+}
+
+void member_set_meta(struct member *m, struct span meta)
+{
+    uint8_t *copy = xmalloc(meta.len + 1);
+
+    if (meta.len)
+        memcpy(copy, meta.p, meta.len);
+    free(m->meta);
+    m->meta = copy;
+    m->meta_len = meta.len;
+}
+
+struct span member_meta(const struct member *m)
+{
+    return (struct span){m->meta, m->meta_len};
+}
+
+bool member_usable(const struct member *m)
+{
+    return m->in_list && (m->state == NODE_ALIVE || m->state == NODE_SUSPECT);
+}
+
+bool pick_alive(const struct serf *s, const struct member *m)
+{
+    (void)s;
+    return m->in_list && m->state == NODE_ALIVE;
+}
+
+/* Reservoir sampling: each that fits is equally likely. */
+size_t table_pick(struct serf *s, size_t k, member_pred_fn *pred, struct member **ret)
+{
+    size_t seen = 0;
+
+    for (size_t i = 0; i < s->n; i++) {
+        struct member *m = s->tab[i];
+        uint64_t at;
+
+        if (m == s->self || !pred(s, m))
+            continue;
+        seen++;
+        if (seen <= k) {
+            ret[seen - 1] = m;
+            continue;
+        }
+        at = prng_below(&s->prng, seen);
+        if (at < k)
+            ret[at] = m;
+    }
+    return MIN(seen, k);
+}
