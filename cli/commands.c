@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The table of commands: words, help, flags, handler. */
+#include "commands.h"
+
+#define FLAG_JSON_HELP     "Print the data as JSON."
+#define FLAG_TEMPLATE_HELP "Print the data with a Go template, for example '{{.ID}}'."
+#define FLAG_VERBOSE       {"verbose", FLAG_BOOL, NULL, "Print full identifiers and all details."}
+#define FLAG_JSON          {"json", FLAG_BOOL, NULL, FLAG_JSON_HELP}
+#define FLAG_TEMPLATE      {"t", FLAG_STRING, "template", FLAG_TEMPLATE_HELP}
+
+static const struct flag_def flags_data[] = {FLAG_JSON, FLAG_TEMPLATE};
+
+static const struct flag_def flags_agent[] = {
+    {"config", FLAG_LIST, "path",
+     "A configuration file (.hcl, .json) or a directory of them. May be given\n"
+     "several times; later ones win, and flags win over files."},
+    {"dev", FLAG_BOOL, NULL,
+     "A throw-away node that is server and client, on 127.0.0.1, with its data\n"
+     "in a temporary folder."},
+    {"server", FLAG_BOOL, NULL, "Be a server."},
+    {"client", FLAG_BOOL, NULL, "Be a client: run jobs."},
+    {"region", FLAG_STRING, "name", "The node's region. Default = global"},
+    {"dc", FLAG_STRING, "name", "The node's datacenter. Default = dc1"},
+    {"node", FLAG_STRING, "name", "The node's name. Default = the host's name"},
+    {"bind", FLAG_STRING, "ip", "Address to listen on. Default = 0.0.0.0"},
+    {"data-dir", FLAG_STRING, "path", "Where the node keeps its state."},
+    {"run-dir", FLAG_STRING, "path", "Sockets and pid files. Default = DATA-DIR/run"},
+    {"log-level", FLAG_STRING, "level", "TRACE, DEBUG, INFO, WARN or ERR. Default = INFO"},
+    {"bootstrap-expect", FLAG_STRING, "n", "Servers to wait for before the first election."},
+    {"encrypt", FLAG_STRING, "key", "Key of the gossip, from `steppe operator keygen`."},
+    {"join", FLAG_LIST, "address", "Server to join at the start; fails when none answers."},
+    {"retry-join", FLAG_LIST, "address", "The same, tried again until it works."},
+    {"retry-interval", FLAG_STRING, "time", "Time between these tries. Default = 30s"},
+    {"retry-max", FLAG_STRING, "n", "Give up after so many. Default = 0: never"},
+    {"rejoin", FLAG_BOOL, NULL, "Rejoin the cluster even after having left it."},
+    {"servers", FLAG_STRING, "list", "Addresses of servers for a client, with commas."},
+    {"node-class", FLAG_STRING, "name", "Class of a client for constraints."},
+    {"meta", FLAG_LIST, "k=v", "Metadata of a client for constraints."},
+};
+
+static const struct flag_def flags_eval_status[] = {FLAG_VERBOSE, FLAG_JSON, FLAG_TEMPLATE};
+
+static const struct flag_def flags_job_history[] = {
+    {"p", FLAG_BOOL, NULL, "Print what each version changed."},
+    {"full", FLAG_BOOL, NULL, "Print the whole job of each version."},
+    {"version", FLAG_STRING, "n", "Only this version."},
+    FLAG_JSON,
+    FLAG_TEMPLATE,
+};
+
+static const struct flag_def flags_job_init[] = {
+    {"short", FLAG_BOOL, NULL, "A minimal file without comments."},
+};
+
+static const struct flag_def flags_job_inspect[] = {
+    {"version", FLAG_STRING, "n", "The job as it was at this version."},
+    FLAG_JSON,
+    FLAG_TEMPLATE,
+};
+
+static const struct flag_def flags_job_run[] = {
+    {"check-index", FLAG_STRING, "index",
+     "Register only if the server's job has this modify index; 0: only if the\n"
+     "job does not exist."},
+    {"detach", FLAG_BOOL, NULL, "Return at once and print the evaluation's ID."},
+    {"hcl1", FLAG_BOOL, NULL, "Read the file as HCL 1: what is done anyway."},
+    {"output", FLAG_BOOL, NULL, "Print the JSON that would be sent, and send nothing."},
+    {"policy-override", FLAG_BOOL, NULL, "Override soft mandatory policies."},
+    {"preserve-counts", FLAG_BOOL, NULL, "Keep the counts of the groups that run."},
+    {"consul-token", FLAG_STRING, "token", "Token to put into the job."},
+    {"consul-namespace", FLAG_STRING, "name", "Namespace to put into the job."},
+    {"vault-token", FLAG_STRING, "token", "Token to put into the job."},
+    {"vault-namespace", FLAG_STRING, "name", "Namespace to put into the job."},
+    FLAG_VERBOSE,
+};
+
+static const struct flag_def flags_job_status[] = {
+    {"short", FLAG_BOOL, NULL, "Only the header of one job."},
+    {"evals", FLAG_BOOL, NULL, "Print the job's evaluations, too."},
+    {"all-allocs", FLAG_BOOL, NULL, "Allocations of earlier jobs of this ID, too."},
+    FLAG_VERBOSE,
+    FLAG_JSON,
+    FLAG_TEMPLATE,
+};
+
+static const struct flag_def flags_job_stop[] = {
+    {"detach", FLAG_BOOL, NULL, "Return at once and print the evaluation's ID."},
+    {"purge", FLAG_BOOL, NULL, "Remove the job, do not just stop it."},
+    {"global", FLAG_BOOL, NULL, "Stop a multi-region job in all its regions."},
+    {"yes", FLAG_BOOL, NULL, "Answer yes to all questions."},
+    FLAG_VERBOSE,
+};
+
+static const struct flag_def flags_job_validate[] = {
+    {"hcl1", FLAG_BOOL, NULL, "Read the file as HCL 1: what is done anyway."},
+};
+
+static const struct flag_def flags_members[] = {
+    {"detailed", FLAG_BOOL, NULL, "Print the tags of each server."},
+    FLAG_JSON,
+    FLAG_TEMPLATE,
+};
+
+static const struct flag_def flags_force_leave[] = {
+    {"prune", FLAG_BOOL, NULL, "Forget the server altogether."},
+};
+
+static const struct flag_def flags_node_eligibility[] = {
+    {"disable", FLAG_BOOL, NULL, "No new allocations for the node."},
+    {"enable", FLAG_BOOL, NULL, "New allocations may come to the node."},
+    {"self", FLAG_BOOL, NULL, "The node of the agent that is asked."},
+};
+
+static const struct flag_def flags_node_status[] = {
+    {"self", FLAG_BOOL, NULL, "The node of the agent that is asked."},
+    {"stats", FLAG_BOOL, NULL, "Print detailed statistics of the host."},
+    {"allocs", FLAG_BOOL, NULL, "Count the running allocations of each node."},
+    {"short", FLAG_BOOL, NULL, "Only header and allocations of one node."},
+    FLAG_VERBOSE,
+    FLAG_JSON,
+    FLAG_TEMPLATE,
+};
+
+static const struct flag_def flags_metrics[] = {
+    {"pretty", FLAG_BOOL, NULL, "Ask for indented JSON."},
+    {"format", FLAG_STRING, "format", "Ask for another format: prometheus."},
+    FLAG_JSON,
+    FLAG_TEMPLATE,
+};
+
+static const struct flag_def flags_raft_list[] = {
+    {"stale", FLAG_BOOL, NULL, "Ask any server, also when there is no leader."},
+    FLAG_JSON,
+    FLAG_TEMPLATE,
+};
+
+static const struct flag_def flags_raft_remove[] = {
+    {"peer-address", FLAG_STRING, "ip:port", "The server with this RPC address."},
+    {"peer-id", FLAG_STRING, "id", "The server with this ID."},
+};
+
+static const struct flag_def flags_service[] = {
+    {"run-dir", FLAG_STRING, "path", "The node's run directory. Overrides STEPPE_RUN_DIR."},
+    {"data-dir", FLAG_STRING, "path", "The node's data directory, whose run/ is meant."},
+};
+
+static const struct flag_def flags_service_list[] = {
+    {"run-dir", FLAG_STRING, "path", "The node's run directory. Overrides STEPPE_RUN_DIR."},
+    {"data-dir", FLAG_STRING, "path", "The node's data directory, whose run/ is meant."},
+    FLAG_JSON,
+    FLAG_TEMPLATE,
+};
+
+static const struct flag_def flags_status[] = {FLAG_VERBOSE};
+
+#define HELP_GROUP(words, what)                                                                    \
+    .name = words, .usage = words " <subcommand> [options] [args]", .synopsis = what,              \
+    .run = cmd_group
+
+#define SERVER_MEMBERS(words, more)                                                                \
+    {                                                                                              \
+        .name = words, .help_name = "server members", .usage = "server members [options]",         \
+        .synopsis = "Display a list of known servers and their status",                            \
+        .help = "  Lists the servers of all regions that the agent knows, and which of them leads\n" \
+                "  its region.",                                                                   \
+        .examples = "steppe server members\nsteppe server members -detailed",                      \
+        .flags_title = "Server Members Options", CLI_FLAGS(flags_members),                         \
+        .options = CLI_CLIENT | CLI_NO_NAMESPACE | (more), .run = cmd_server_members               \
+    }
+
+#define SERVER_JOIN(words, more)                                                                   \
+    {                                                                                              \
+        .name = words, .help_name = "server join",                                                 \
+        .usage = "server join [options] <addr> [<addr>...]",                                       \
+        .synopsis = "Join server nodes together",                                                  \
+        .help = "  Makes the server that is asked join the gossip of the servers given, in any\n"  \
+                "  region: that is how regions federate. One that answers is enough; the others\n" \
+                "  are found by gossip.",                                                          \
+        .examples = "steppe server join 127.0.2.1:4648",                                           \
+        .options = CLI_CLIENT | CLI_NO_NAMESPACE | (more), .run = cmd_server_join                  \
+    }
+
+#define SERVER_FORCE_LEAVE(words, more)                                                            \
+    {                                                                                              \
+        .name = words, .help_name = "server force-leave",                                          \
+        .usage = "server force-leave [options] <node>",                                            \
+        .synopsis = "Force a server into the 'left' state",                                        \
+        .help = "  Says that a failed server (NAME.REGION) has left and will not come back. A\n"   \
+                "  server that is alive joins again by itself.",                                   \
+        .examples = "steppe server force-leave server-1.east",                                     \
+        .flags_title = "Force Leave Options", CLI_FLAGS(flags_force_leave),                        \
+        .options = CLI_CLIENT | CLI_NO_NAMESPACE | (more), .run = cmd_server_force_leave           \
+    }
+
+#define JOB_RUN(words, more)                                                                       \
+    {                                                                                              \
+        .name = words, .help_name = "job run", .usage = "job run [options] <path>",                \
+        .synopsis = "Run a new job or update an existing job",                                     \
+        .help = "  Registers the job of a job file (\"-\": from stdin; HCL, or JSON when the name\n" \
+                "  ends in .json or the text begins with a brace). The job's own region and\n"     \
+                "  namespace win over flags and environment. Exit code 0: registered, 1: not.",    \
+        .examples = "steppe job run example.nomad\nsteppe job run -output example.nomad",          \
+        .flags_title = "Run Options", CLI_FLAGS(flags_job_run), .options = CLI_CLIENT | (more),    \
+        .run = cmd_job_run                                                                         \
+    }
+
+#define JOB_STOP(words, more)                                                                      \
+    {                                                                                              \
+        .name = words, .help_name = "job stop", .usage = "job stop [options] <job>",               \
+        .synopsis = "Stop a running job",                                                          \
+        .help = "  Stops a job, named by its ID or an unambiguous beginning of it.",               \
+        .examples = "steppe job stop example\nsteppe job stop -purge -region=east example",        \
+        .flags_title = "Stop Options", CLI_FLAGS(flags_job_stop), .options = CLI_CLIENT | (more),  \
+        .run = cmd_job_stop                                                                        \
+    }
+
+#define JOB_INSPECT(words, more)                                                                   \
+    {                                                                                              \
+        .name = words, .help_name = "job inspect", .usage = "job inspect [options] <job>",         \
+        .synopsis = "Inspect a submitted job",                                                     \
+        .help = "  Prints a job as the servers hold it, in JSON.",                                 \
+        .examples = "steppe job inspect example\nsteppe job inspect -t '{{.Status}}' example",     \
+        .flags_title = "Inspect Options", CLI_FLAGS(flags_job_inspect),                            \
+        .options = CLI_CLIENT | (more), .run = cmd_job_inspect                                     \
+    }
+
+#define JOB_VALIDATE(words, more)                                                                  \
+    {                                                                                              \
+        .name = words, .help_name = "job validate", .usage = "job validate [options] <path>",      \
+        .synopsis = "Checks if a given job specification is valid",                                \
+        .help = "  Reads a job file and has a server check the job, without registering it.",      \
+        .examples = "steppe job validate example.nomad",                                           \
+        .flags_title = "Validate Options", CLI_FLAGS(flags_job_validate),                          \
+        .options = CLI_CLIENT | (more), .run = cmd_job_validate                                    \
+    }
+
+#define JOB_INIT(words, more)                                                                      \
+    {                                                                                              \
+        .name = words, .help_name = "job init", .usage = "job init [options] <filename>",          \
+        .synopsis = "Create an example job file",                                                  \
+        .help = "  Writes a job file to begin with, \"example.nomad\" unless another name is given.", \
+        .examples = "steppe job init\nsteppe job init -short web.nomad",                           \
+        .flags_title = "Init Options", CLI_FLAGS(flags_job_init), .options = (more),               \
+        .run = cmd_job_init                                                                        \
+    }
+
+#define NODE_STATUS(words, more)                                                                   \
+    {                                                                                              \
+        .name = words, .help_name = "node-status", .usage = "node status [options] <node>",        \
+        .synopsis = "Display status information about nodes",                                      \
+        .help = "  Lists the nodes that run jobs, or prints all about one of them.",               \
+        .examples = "steppe node status\nsteppe node status -self -stats",                         \
+        .flags_title = "Node Status Options", CLI_FLAGS(flags_node_status),                        \
+        .options = CLI_CLIENT | CLI_NO_NAMESPACE | (more), .run = cmd_node_status                  \
+    }
+
+#define OPERATOR_KEYGEN(words, more)                                                               \
+    {                                                                                              \
+        .name = words, .help_name = "operator keygen", .usage = "operator keygen",                 \
+        .synopsis = "Generates a new encryption key",                                              \
+        .help = "  Prints 32 random bytes in base64, as the agent's encrypt option takes them.",   \
+        .examples = "steppe operator keygen", .options = (more), .run = cmd_operator_keygen        \
+    }
+
+#define EVAL_STATUS(words, more)                                                                   \
+    {                                                                                              \
+        .name = words, .help_name = "eval status", .usage = "eval status [options] <evaluation>",  \
+        .synopsis = "Display evaluation status and placement failure reasons",                     \
+        .help = "  Prints one evaluation, named by its ID or an unambiguous beginning of it.",     \
+        .examples = "steppe eval status 8cf2b9b1", .flags_title = "Eval Status Options",           \
+        CLI_FLAGS(flags_eval_status), .options = CLI_CLIENT | (more), .run = cmd_eval_status       \
+    }
+
+#define SERVICE_ACTION(word, what, text)                                                           \
+    {                                                                                              \
+        .name = "service " word, .usage = "service " word " [options] <name>", .synopsis = what,   \
+        .help = text, .examples = "steppe service " word " -data-dir=/var/lib/steppe routerd",     \
+        .flags_title = "Service Options", CLI_FLAGS(flags_service), .run = cmd_service_action      \
+    }
+
+/* clang-format off */
+const struct cli_command cli_commands[] = {
+    {.name = "agent", .usage = "agent [options]", .synopsis = "Runs a Steppe agent",
+     .help = "  Runs a node: checks the configuration and starts the services of its roles. It\n"
+             "  stays in the foreground until SIGTERM or SIGINT; SIGHUP reloads.",
+     .examples = "steppe agent -dev\nsteppe agent -config=/etc/steppe",
+     .flags_title = "Agent Options", CLI_FLAGS(flags_agent), .options = CLI_RAW | CLI_COMMON,
+     .run = cmd_agent},
+    {.name = "agent-info", .usage = "agent-info [options]",
+     .synopsis = "Display status information about the local agent",
+     .help = "  Prints what the agent knows about itself.",
+     .examples = "steppe agent-info\nsteppe agent-info -t '{{.stats.raft.state}}'",
+     .flags_title = "Agent Info Options", CLI_FLAGS(flags_data),
+     .flag_error = "Error parsing flags: ", .options = CLI_CLIENT | CLI_NO_NAMESPACE,
+     .run = cmd_agent_info},
+    {.name = "completion", .usage = "completion bash", .synopsis = "Print a shell completion script",
+     .help = "  Prints the completion of all commands and flags for a shell.",
+     .examples = "steppe completion bash > /etc/bash_completion.d/steppe", .run = cmd_completion},
+    {HELP_GROUP("eval", "Interact with evaluations"), .options = CLI_GROUP,
+     .help = "  This command groups subcommands for interacting with evaluations."},
+    EVAL_STATUS("eval status", 0),
+    EVAL_STATUS("eval-status", CLI_HIDDEN),
+    {HELP_GROUP("job", "Interact with jobs"), .options = CLI_GROUP | CLI_COMMON,
+     .help = "  This command groups subcommands for interacting with jobs.",
+     .examples = "steppe job run <path>\nsteppe job status <name>\nsteppe job stop <name>"},
+    {.name = "job history", .usage = "job history [options] <job>",
+     .synopsis = "Display all tracked versions of a job",
+     .help = "  Lists the versions of a job, newest first.",
+     .examples = "steppe job history -p example", .flags_title = "History Options",
+     CLI_FLAGS(flags_job_history), .options = CLI_CLIENT, .run = cmd_job_history},
+    JOB_INIT("job init", 0),
+    JOB_INSPECT("job inspect", 0),
+    JOB_RUN("job run", 0),
+    {.name = "job status", .help_name = "status", .usage = "job status [options] <job>",
+     .synopsis = "Display status information about a job",
+     .help = "  Lists all jobs, or prints all about one of them.",
+     .examples = "steppe job status\nsteppe job status -region=east example",
+     .flags_title = "Status Options", CLI_FLAGS(flags_job_status), .options = CLI_CLIENT,
+     .run = cmd_job_status},
+    JOB_STOP("job stop", 0),
+    JOB_VALIDATE("job validate", 0),
+    {HELP_GROUP("node", "Interact with nodes"), .options = CLI_GROUP | CLI_COMMON,
+     .help = "  This command groups subcommands for interacting with nodes: the machines that\n"
+             "  run jobs.",
+     .examples = "steppe node status <node-id>\nsteppe node eligibility -disable <node-id>"},
+    {.name = "node eligibility", .usage = "node eligibility [options] <node>",
+     .synopsis = "Toggle scheduling eligibility for a given node",
+     .help = "  Says whether new allocations may come to a node; what runs there stays.",
+     .examples = "steppe node eligibility -disable 8cf2b9b1",
+     .flags_title = "Node Eligibility Options", CLI_FLAGS(flags_node_eligibility),
+     .options = CLI_CLIENT | CLI_NO_NAMESPACE, .run = cmd_node_eligibility},
+    NODE_STATUS("node status", 0),
+    {HELP_GROUP("operator", "Provides cluster-level tools for operators"), .options = CLI_GROUP,
+     .help = "  Tools for the operator of a cluster. Use them with care: some can harm it."},
+    {.name = "operator api", .usage = "operator api [options] <path>",
+     .synopsis = "Query the HTTP API",
+     .help = "  GETs a path of the HTTP API and prints the answer as it comes.",
+     .examples = "steppe operator api /v1/regions\nsteppe operator api 'jobs?prefix=web'",
+     .options = CLI_CLIENT, .run = cmd_operator_api},
+    OPERATOR_KEYGEN("operator keygen", 0),
+    {.name = "operator metrics", .help_name = "metrics", .usage = "operator metrics [options]",
+     .synopsis = "Retrieve metrics", .help = "  Prints the metrics of the agent that is asked.",
+     .examples = "steppe operator metrics -format=prometheus",
+     .flags_title = "Metrics Specific Options", CLI_FLAGS(flags_metrics),
+     .flag_error = "Error parsing flags: ", .options = CLI_CLIENT | CLI_NO_NAMESPACE,
+     .run = cmd_operator_metrics},
+    {HELP_GROUP("operator raft", "Provides access to the Raft subsystem"), .options = CLI_GROUP,
+     .help = "  This command groups subcommands for the Raft servers of a region.",
+     .examples = "steppe operator raft list-peers"},
+    {.name = "operator raft list-peers", .usage = "operator raft list-peers [options]",
+     .synopsis = "Display the current Raft peer configuration",
+     .help = "  Lists the servers that hold the state of a region.",
+     .examples = "steppe operator raft list-peers -region=east",
+     .flags_title = "List Peers Options", CLI_FLAGS(flags_raft_list),
+     .flag_error = "Failed to parse args: ", .options = CLI_CLIENT | CLI_NO_NAMESPACE,
+     .run = cmd_raft_list_peers},
+    {.name = "operator raft remove-peer", .usage = "operator raft remove-peer [options]",
+     .synopsis = "Remove a server from the Raft configuration",
+     .help = "  Takes a server that will not come back out of the majority that is needed. Where\n"
+             "  the server still shows in `steppe server members`, force-leave is the better way.",
+     .examples = "steppe operator raft remove-peer -peer-address=127.0.1.2:4647",
+     .flags_title = "Remove Peer Options", CLI_FLAGS(flags_raft_remove),
+     .flag_error = "Failed to parse args: ", .options = CLI_CLIENT | CLI_NO_NAMESPACE,
+     .run = cmd_raft_remove_peer},
+    {HELP_GROUP("server", "Interact with servers"), .options = CLI_GROUP,
+     .help = "  This command groups subcommands for interacting with servers.",
+     .examples = "steppe server members\nsteppe server join \"IP:Port\"\n"
+                 "steppe server force-leave <name>"},
+    SERVER_FORCE_LEAVE("server force-leave", 0),
+    SERVER_JOIN("server join", 0),
+    SERVER_MEMBERS("server members", 0),
+    {HELP_GROUP("service", "Interact with the services of this node"), .options = CLI_GROUP,
+     .help = "  This command groups subcommands for the processes that make up the node on this\n"
+             "  machine. They ask its supervisor, over a socket in the node's run directory.",
+     .examples = "steppe service list -data-dir=/var/lib/steppe"},
+    {.name = "service list", .usage = "service list [options]",
+     .synopsis = "List the services of this node",
+     .help = "  Lists the services of the node with their state.",
+     .examples = "steppe service list -data-dir=/var/lib/steppe",
+     .flags_title = "Service Options", CLI_FLAGS(flags_service_list), .run = cmd_service_list},
+    SERVICE_ACTION("logs", "Print the last lines that a service logged",
+                   "  Prints the lines of a service that the supervisor still holds."),
+    SERVICE_ACTION("restart", "Restart a service of this node",
+                   "  Stops and starts one service; the others keep serving."),
+    SERVICE_ACTION("start", "Start a service of this node",
+                   "  Starts a service that was stopped."),
+    SERVICE_ACTION("stop", "Stop a service of this node",
+                   "  Stops a service until `steppe service start` or the node's next start."),
+    {.name = "status", .usage = "status [options] <identifier>",
+     .synopsis = "Display the status output for a resource",
+     .help = "  Finds out what an identifier means (a job, a node, an evaluation) and prints its\n"
+             "  status. Without one it lists the jobs.",
+     .examples = "steppe status\nsteppe status -region=east\nsteppe status example",
+     .flags_title = "Status Options", CLI_FLAGS(flags_status),
+     .flag_error = "Error parsing arguments: ",
+     .options = CLI_CLIENT | CLI_COMMON | CLI_QUOTES,
+     .run = cmd_status},
+    {.name = "version", .usage = "version", .synopsis = "Prints the Steppe version",
+     .help = "  Prints the version.", .run = cmd_version},
+
+    /* Names of old. */
+    JOB_INIT("init", CLI_ALIAS),
+    JOB_INSPECT("inspect", CLI_ALIAS),
+    JOB_RUN("run", CLI_COMMON),
+    JOB_STOP("stop", CLI_COMMON),
+    JOB_VALIDATE("validate", CLI_ALIAS),
+    NODE_STATUS("node-status", CLI_HIDDEN),
+    OPERATOR_KEYGEN("keygen", CLI_HIDDEN),
+    SERVER_FORCE_LEAVE("server-force-leave", CLI_HIDDEN),
+    SERVER_JOIN("server-join", CLI_HIDDEN),
+    SERVER_MEMBERS("server-members", CLI_HIDDEN),
+};
+/* clang-format on */
+const size_t cli_commands_len = ARRAY_LEN(cli_commands);

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Job files: HCL or JSON text to the job of the HTTP API. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/strbuf.h"
+#include "commands.h"
+#include "hcl/hcl.h"
+#include "job_codec.h"
+#include "text.h"
+
+#define JOB_FILE_MAX HCL_SIZE_MAX
+
+/* Reads all of fd; 0, -EFBIG, or what read() says. */
+static int job_file_read(int fd, struct strbuf *b)
+{
+    for (;;) {
+        char chunk[16384];
+        ssize_t n = read(fd, chunk, sizeof(chunk));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            return 0;
+        strbuf_add(b, chunk, (size_t)n);
+        if (strbuf_failed(b))
+            return -EFBIG;
+    }
+}
+
+static int job_file_text(struct cli *cli, const char *path, struct strbuf *b)
+{
+    _cleanup_(freep) char *quoted = text_quote(path);
+    bool is_stdin = strcmp(path, "-") == 0;
+    int fd = is_stdin ? fileno(cli->in) : open(path, O_RDONLY | O_CLOEXEC), r;
+
+    if (fd < 0) {
+        ui_error(cli, "Error getting job struct: Error getting jobfile from %s: open %s: %s",
+                 quoted, path, strerror(errno));
+        return -errno;
+    }
+    r = job_file_read(fd, b);
+    if (!is_stdin)
+        close(fd);
+    if (r < 0)
+        ui_error(cli, "Error getting job struct: Error getting jobfile from %s: read %s: %s",
+                 quoted, path, r == -EFBIG ? "larger than a job file may be" : strerror(-r));
+    return r;
+}
+
+/* The document is the API's own JSON: {"Job": {...}} or a job with an ID; NULL when it is not. */
+static json_t *job_file_api_json(const struct strbuf *text)
+{
+    _cleanup_(json_decrefp) json_t *json = NULL;
+    const char *p = text->data;
+    json_t *job;
+
+    if (p[strspn(p, " \t\r\n")] != '{')
+        return NULL;
+    json = json_loadb(text->data, text->len, 0, NULL);
+    job = json_is_object(js_get(json, "Job")) ? js_get(json, "Job") : json;
+    return json_is_object(job) && js_some(job, "ID") ? json_incref(job) : NULL;
+}
+
+/* The text of a job in the API's JSON, only with what was set. */
+static int job_file_to_json(const struct strbuf *text, struct strbuf *out, struct hcl_error *e)
+{
+    _cleanup_(json_decrefp) json_t *job = job_file_api_json(text);
+    _cleanup_(freep) char *json = NULL;
+
+    if (!job)
+        return hcl_job_to_json(text->data, text->len, out, e);
+    json = js_text(job, JS_COMPACT);
+    strbuf_adds(out, json);
+    return 0;
+}
+
+json_t *job_file_load(struct cli *cli, const char *path)
+{
+    _cleanup_(strbuf_fini) struct strbuf text = STRBUF_BOUND(JOB_FILE_MAX), json = STRBUF_INIT;
+    struct hcl_error hcl_error;
+    _cleanup_(freep) char *full = NULL;
+    struct errtext e;
+    json_t *job = NULL;
+
+    if (!*path) {
+        ui_error(cli, "Error getting job struct: Error jobfile path has to be specified.");
+        return NULL;
+    }
+    strbuf_adds(&text, "");
+    if (job_file_text(cli, path, &text) < 0)
+        return NULL;
+    if (job_file_to_json(&text, &json, &hcl_error) < 0) {
+        ui_error(cli, "Error getting job struct: Error parsing job file from %s:\n%s", path,
+                 hcl_error.text);
+        return NULL;
+    }
+    if (job_codec_complete(json.data, json.len, &full, &e) == 0)
+        job = json_loads(full, 0, NULL);
+    else
+        ui_error(cli, "Error getting job struct: Error parsing job file from %s:\n%s", path, e.text);
+    return job;
+}
