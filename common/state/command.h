@@ -36,6 +36,9 @@ enum command_type {
 /* "JOB_REGISTER" ..., NULL for an unknown number. */
 const char *command_name(unsigned type);
 
+/* Is this number of blobs right for the type? false for an unknown one. */
+bool command_blobs_fit(unsigned type, size_t blobs_n);
+
 /*
  * Appends one command to out. `body` is the message of the type (steppe_JobRegisterCommand *, ...,
  * NULL for NOOP), `now` the proposer's wall clock, `key` an idempotency key or NULL. 0, -EMSGSIZE

@@ -28,7 +28,7 @@
     X(NODE_SPECS,    "node_specs",    true,  "id",                                     "Node as it registered, server-set fields cleared") \
     X(NODE_STUBS,    "node_stubs",    true,  "id",                                     "le32 n, field 1 of NodeListResponse; n bytes of its content come from the command") \
     X(CONFIGS,       "configs",       true,  "name",                                   "be64 create, be64 modify index, bytes") \
-    X(RETRIES,       "retries",       true,  "idempotency key",                        "be64 index, le32 code, body of the reply") \
+    X(RETRIES,       "retries",       true,  "idempotency key",                        "be64 index, body of the reply") \
     X(RETRY_ORDER,   "retry_order",   true,  "be64 index",                             "idempotency key")
 /* clang-format on */
 
@@ -52,7 +52,7 @@ bool state_table_replicated(enum state_table table);
 #define STATE_JOB_VERSIONS_MAX 6  /* kept per job, as Nomad's JobTrackedVersions */
 #define STATE_JOB_EVALS_MAX    64 /* kept per job; the oldest terminal one goes first */
 #define STATE_NODE_EVENTS_MAX  10
-#define STATE_RETRIES_MAX      4096 /* idempotency keys remembered */
+#define STATE_RETRIES_SPAN     16384 /* log entries for which an idempotency key is remembered */
 
 /* Nomad's evaluation states; those from COMPLETE on are terminal. */
 #define STATE_EVAL_STATUSES(X)                                                                     \

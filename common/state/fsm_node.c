@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Client nodes: registration, status, eligibility, and the events that tell their story. */
+#include "state/fsm_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "member.pb.h"
+#include "rpc.pb.h"
+
+#define NODE_EVENT_REGISTERED     "Node registered"
+#define NODE_EVENT_REREGISTERED   "Node re-registered"
+#define NODE_EVENT_HEARTBEAT_BACK "Node reregistered by heartbeat"
+#define NODE_EVENT_ELIGIBLE       "Node marked as eligible for scheduling"
+#define NODE_EVENT_INELIGIBLE     "Node marked as ineligible for scheduling"
+#define NODE_EVENT_SUBSYSTEM      "Cluster"
+
+static bool node_status_valid(const char *s)
+{
+    return strcmp(s, "initializing") == 0 || strcmp(s, "ready") == 0 || strcmp(s, "down") == 0;
+}
+
+static bool node_eligibility_valid(const char *s)
+{
+    return strcmp(s, "eligible") == 0 || strcmp(s, "ineligible") == 0;
+}
+
+static int64_t fsm_now_s(const struct fsm_ctx *c)
+{
+    return c->cmd->now.ns / NS_PER_SEC;
+}
+
+static void fsm_node_event(struct fsm_ctx *c, steppe_NodeRow *row, const char *message)
+{
+    steppe_NodeRowEvent *ev;
+
+    if (row->events_count == STATE_NODE_EVENTS_MAX) {
+        memmove(row->events, row->events + 1, (STATE_NODE_EVENTS_MAX - 1) * sizeof(row->events[0]));
+        row->events_count--;
+    }
+    ev = &row->events[row->events_count++];
+    *ev = (steppe_NodeRowEvent){.timestamp = fsm_now_s(c), .create_index = c->index};
+    snprintf(ev->message, sizeof(ev->message), "%s", message);
+    snprintf(ev->subsystem, sizeof(ev->subsystem), "%s", NODE_EVENT_SUBSYSTEM);
+}
+
+/* STORE_E_NOT_FOUND when there is none. */
+static int fsm_node_read(struct fsm_ctx *c, struct bytes id, steppe_NodeRow *ret)
+{
+    struct bytes v;
+    int r = store_get(c->t, STATE_NODES, id, &v);
+
+    return r ? r : row_decode(steppe_NodeRow_fields, v, ret, sizeof(*ret));
+}
+
+static int fsm_node_write(struct fsm_ctx *c, struct bytes id, const steppe_NodeRow *row,
+                          struct bytes stub_fixed)
+{
+    uint8_t le[4];
+    int r;
+
+    strbuf_reset(&c->f->row);
+    r = row_encode(steppe_NodeRow_fields, row, &c->f->row);
+    if (r == 0)
+        r = store_put(c->t, STATE_NODES, id, strbuf_bytes(&c->f->row));
+    fsm_touch(c, STATE_NODES, id);
+    if (r)
+        return err_trace(r);
+    le32_write(le, (uint32_t)stub_fixed.len);
+    strbuf_reset(&c->f->a);
+    row_node_stub(&c->f->a, row);
+    row_list_write(&c->f->row, bytes_of(le, 4), stub_fixed, strbuf_bytes(&c->f->a));
+    return store_put(c->t, STATE_NODE_STUBS, id, strbuf_bytes(&c->f->row));
+}
+
+/* The rest of a change to a node that is there: its row, and its stub from the stored one. */
+static int fsm_node_rewrite(struct fsm_ctx *c, struct bytes id, const steppe_NodeRow *row)
+{
+    struct strbuf copy = STRBUF_INIT;
+    struct bytes stub, fixed;
+    int r = store_get(c->t, STATE_NODE_STUBS, id, &stub);
+
+    if (r == 0)
+        r = row_stub_fixed(stub, &fixed);
+    if (r)
+        return err_trace(r > 0 ? -EBADMSG : r);
+    strbuf_add(&copy, fixed.data, fixed.len); /* the first put may move it */
+    r = fsm_node_write(c, id, row, strbuf_bytes(&copy));
+    strbuf_fini(&copy);
+    return r;
+}
+
+/* Finds the node of a command, or refuses. */
+static int fsm_node_find(struct fsm_ctx *c, const char *id, uint8_t buf[static STATE_KEY_MAX],
+                         struct bytes *ret_key, steppe_NodeRow *ret)
+{
+    int r = STORE_E_NOT_FOUND;
+
+    *ret_key = state_key_uuid(id, buf);
+    if (ret_key->data)
+        r = fsm_node_read(c, *ret_key, ret);
+    if (r == STORE_E_NOT_FOUND)
+        return fsm_refuse(c, 404, "node not found");
+    return r;
+}
+
+static void fsm_node_reply(struct fsm_ctx *c, uint64_t modify_index)
+{
+    row_u64(c->body, steppe_NodeUpdateResponse_index_tag, c->index);
+    row_u64(c->body, steppe_NodeUpdateResponse_node_modify_index_tag, modify_index);
+}
+
+/* ---- register ---- */
+
+/* Eligibility, creation and events stay with the node, the rest is as it says now. */
+static int fsm_node_merge(struct fsm_ctx *c, struct bytes id, const steppe_NodeRegisterCommand *m,
+                          steppe_NodeRow *row)
+{
+    const char *status = m->status[0] ? m->status : "initializing";
+    int r = fsm_node_read(c, id, row);
+
+    if (r < 0)
+        return r;
+    if (r == 0 && row->secret_id[0] && strcmp(row->secret_id, m->secret_id) != 0)
+        return fsm_refuse(c, 500, "node secret ID does not match. Not registering node.");
+    if (r == STORE_E_NOT_FOUND) {
+        *row = (steppe_NodeRow){.create_index = c->index};
+        snprintf(row->eligibility, sizeof(row->eligibility), "%s",
+                 m->eligibility[0] ? m->eligibility : "eligible");
+        fsm_node_event(c, row, NODE_EVENT_REGISTERED);
+    } else if (strcmp(row->status, "down") == 0 && strcmp(status, "down") != 0) {
+        fsm_node_event(c, row, NODE_EVENT_REREGISTERED);
+    }
+    memcpy(row->secret_id, m->secret_id, sizeof(row->secret_id));
+    snprintf(row->status, sizeof(row->status), "%s", status);
+    row->status_updated_at = fsm_now_s(c);
+    row->modify_index = c->index;
+    return 0;
+}
+
+int fsm_node_register(struct fsm_ctx *c)
+{
+    steppe_NodeRegisterCommand m;
+    steppe_NodeRow row;
+    uint8_t buf[STATE_KEY_MAX];
+    struct bytes id, old;
+    int r = fsm_body(c, steppe_NodeRegisterCommand_fields, &m, sizeof(m));
+
+    if (r)
+        return r;
+    id = state_key_uuid(m.node_id, buf);
+    if (!id.data)
+        return fsm_refuse(c, 400, "missing node ID for client registration");
+    if (m.status[0] && !node_status_valid(m.status))
+        return fsm_refuse(c, 400, "invalid status for node");
+    if (m.eligibility[0] && !node_eligibility_valid(m.eligibility))
+        return fsm_refuse(c, 400, "invalid scheduling eligibility \"%s\"", m.eligibility);
+    r = fsm_node_merge(c, id, &m, &row);
+    if (r)
+        return r;
+    r = store_get(c->t, STATE_NODE_SPECS, id, &old);
+    if (r >= 0 && (r == STORE_E_NOT_FOUND || !bytes_eq(old, c->cmd->blobs[0])))
+        r = store_put(c->t, STATE_NODE_SPECS, id, c->cmd->blobs[0]);
+    if (r == 0)
+        r = fsm_node_write(c, id, &row, c->cmd->blobs[1]);
+    if (r)
+        return err_trace(r);
+    fsm_node_reply(c, c->index);
+    return 0;
+}
+
+/* ---- the rest ---- */
+
+int fsm_node_status(struct fsm_ctx *c)
+{
+    steppe_NodeStatusCommand m;
+    steppe_NodeRow row;
+    uint8_t buf[STATE_KEY_MAX];
+    struct bytes id;
+    int r = fsm_body(c, steppe_NodeStatusCommand_fields, &m, sizeof(m));
+
+    if (r)
+        return r;
+    if (!node_status_valid(m.status))
+        return fsm_refuse(c, 400, "invalid status for node");
+    r = fsm_node_find(c, m.node_id, buf, &id, &row);
+    if (r)
+        return r;
+    if (strcmp(row.status, m.status) != 0) {
+        if (m.event[0])
+            fsm_node_event(c, &row, m.event);
+        else if (strcmp(row.status, "down") == 0)
+            fsm_node_event(c, &row, NODE_EVENT_HEARTBEAT_BACK);
+        memcpy(row.status, m.status, sizeof(row.status));
+        row.status_updated_at = fsm_now_s(c);
+        row.modify_index = c->index;
+        r = fsm_node_rewrite(c, id, &row);
+        if (r)
+            return r;
+    }
+    fsm_node_reply(c, row.modify_index);
+    return 0;
+}
+
+int fsm_node_eligibility(struct fsm_ctx *c)
+{
+    steppe_NodeEligibilityCommand m;
+    steppe_NodeRow row;
+    uint8_t buf[STATE_KEY_MAX];
+    struct bytes id;
+    int r = fsm_body(c, steppe_NodeEligibilityCommand_fields, &m, sizeof(m));
+
+    if (r)
+        return r;
+    if (!node_eligibility_valid(m.eligibility))
+        return fsm_refuse(c, 500, "invalid scheduling eligibility \"%s\"", m.eligibility);
+    r = fsm_node_find(c, m.node_id, buf, &id, &row);
+    if (r || strcmp(row.eligibility, m.eligibility) == 0)
+        return r; /* no change: a reply of zeros, as Nomad's */
+    fsm_node_event(c, &row,
+                   strcmp(m.eligibility, "eligible") == 0 ? NODE_EVENT_ELIGIBLE
+                                                          : NODE_EVENT_INELIGIBLE);
+    memcpy(row.eligibility, m.eligibility, sizeof(row.eligibility));
+    row.status_updated_at = fsm_now_s(c);
+    row.modify_index = c->index;
+    r = fsm_node_rewrite(c, id, &row);
+    if (r)
+        return r;
+    row_u64(c->body, steppe_NodeEligibilityResponse_node_modify_index_tag, c->index);
+    row_u64(c->body, steppe_NodeEligibilityResponse_index_tag, c->index);
+    return 0;
+}
+
+int fsm_node_deregister(struct fsm_ctx *c)
+{
+    steppe_NodeDeregisterCommand m;
+    steppe_NodeRow row;
+    uint8_t buf[STATE_KEY_MAX];
+    struct bytes id;
+    int r = fsm_body(c, steppe_NodeDeregisterCommand_fields, &m, sizeof(m));
+
+    if (r)
+        return r;
+    r = fsm_node_find(c, m.node_id, buf, &id, &row);
+    if (r)
+        return r;
+    r = store_del(c->t, STATE_NODES, id);
+    if (r == 0)
+        r = store_del(c->t, STATE_NODE_SPECS, id);
+    if (r == 0)
+        r = store_del(c->t, STATE_NODE_STUBS, id);
+    fsm_touch(c, STATE_NODES, id);
+    if (r)
+        return err_trace(r > 0 ? -EBADMSG : r);
+    row_u64(c->body, steppe_GenericResponse_index_tag, c->index);
+    return 0;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* What the queries share: paging, and Nomad's rules for UUIDs and their prefixes. Internal. */
+#pragma once
+
+#include "base/prng.h"
+#include "state/state.h"
+
+/* A UUID or the beginning of one, in canonical text (lower case, dashes in their places). */
+struct uuid_prefix {
+    char text[UUID_TEXT_LEN + 1];
+};
+
+/*
+ * As go-memdb reads a UUID: dashes anywhere, hex digits, an even number of them; whole: 36
+ * characters. STATE_E_INVALID with its text in *e.
+ */
+int uuid_prefix_parse(const char *text, bool whole, struct uuid_prefix *ret, struct errtext *e);
+
+/* First row of a list or of its next part. */
+int state_list_start(struct store_cursor *c, const struct state_page *page, struct bytes *key,
+                     struct bytes *value);
+/* Is the part full? Then the row at key is left to the next one. */
+bool state_list_full(struct state_page *page, size_t len_before, const struct strbuf *body,
+                     struct bytes key);
+/* The end of the table is success; a body over its bound is -EMSGSIZE. */
+int state_list_end(int r, const struct strbuf *body);
