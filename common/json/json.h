@@ -13,14 +13,14 @@
 #include "json/json_type.h"
 
 #define JSON_DEPTH_MAX 64u
-#define JSON_TEXT_MAX  (16u << 20)    /* bytes of text that json_decode() takes */
-#define JSON_LIST_MAX  UINT16_MAX     /* entries of one list or map: nanopb's pb_size_t */
+#define JSON_TEXT_MAX  (16u << 20) /* bytes of text that json_decode() takes */
+#define JSON_LIST_MAX  UINT16_MAX  /* entries of one list or map: nanopb's pb_size_t */
 
 enum json_flags {
-    JSON_VIEW_SERVER = 0,       /* as a server answers: unset scalars are zero values */
-    JSON_VIEW_API = 1 << 0,     /* as `job run -output` prints: unset scalars are null */
-    JSON_PRETTY = 1 << 1,       /* four spaces, as MarshalIndent(v, "", "    ") */
-    JSON_ESCAPE_HTML = 1 << 2,  /* < > & as \u003c \u003e \u0026, as encoding/json does */
+    JSON_VIEW_SERVER = 0,      /* as a server answers: unset scalars are zero values */
+    JSON_VIEW_API = 1 << 0,    /* as `job run -output` prints: unset scalars are null */
+    JSON_PRETTY = 1 << 1,      /* four spaces, as MarshalIndent(v, "", "    ") */
+    JSON_ESCAPE_HTML = 1 << 2, /* < > & as \u003c \u003e \u0026, as encoding/json does */
 };
 
 /*
@@ -35,12 +35,16 @@ int json_encode(const struct json_type *t, const void *msg, unsigned flags, stru
  * come out sorted by key, raw fields compact with sorted keys. An empty string in a field without
  * `optional` stays NULL; keys and values of maps are never NULL.
  *
- * On success the caller does pb_release(t->desc, msg). On failure *msg is released and zeroed:
+ * On success the caller does json_release(t, msg), or the slower pb_release(t->desc, msg); both
+ * may be called on a struct that nanopb decoded, too. On failure *msg is released and zeroed:
  * -EBADMSG with Go's text plus the offset in e ("unexpected EOF" for truncated text), -EMSGSIZE for
  * text that is longer, deeper or hungrier than allowed.
  */
 int json_decode(const struct json_type *t, const char *text, size_t len, void *msg,
                 struct errtext *e);
+
+/* Frees what *msg points to and zeroes it. */
+void json_release(const struct json_type *t, void *msg);
 
 /* From protobuf bytes straight to JSON: decode, encode, release. -EBADMSG for bad bytes. */
 int json_encode_pb(const struct json_type *t, const void *pb, size_t len, unsigned flags,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Text to structs, driven by the tables. What has been allocated hangs in the struct at all times. */
+/* Text to structs, driven by the tables. What has been allocated hangs in the struct at all times.
+ */
 #include "json/json_impl.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
-#include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,9 +14,9 @@
  * "{}" in a list of big messages makes three bytes of text a kilobyte of memory: what one text may
  * allocate is bounded by its length.
  */
-#define BUDGET_MIN       (1u << 20)
-#define BUDGET_PER_BYTE  16u
-#define BUDGET_MAX       (64u << 20)
+#define BUDGET_MIN      (1u << 20)
+#define BUDGET_PER_BYTE 16u
+#define BUDGET_MAX      (64u << 20)
 
 static int read_message(struct json_reader *r, const struct json_type *t, void *msg);
 
@@ -362,13 +362,32 @@ static void list_clear(const struct json_field *f, void *msg)
 
     for (i = 0; i < *count; i++) {
         if (f->kind == JSON_MESSAGE)
-            pb_release(f->sub->desc, *array + i * f->sub->size);
+            json_release(f->sub, *array + i * f->sub->size);
         else if (is_pointer(f))
             free(((char **)(void *)*array)[i]);
     }
     free(*array);
     *array = NULL;
     *count = 0;
+}
+
+void json_release(const struct json_type *t, void *msg)
+{
+    const struct json_field *f, *end = t->fields + t->fields_len;
+
+    for (f = t->fields; f < end; f++) {
+        char *slot = (char *)msg + f->offset;
+
+        if (f->flags & (JSON_F_REPEATED | JSON_F_MAP)) {
+            if (*(char **)(void *)slot)
+                list_clear(f, msg);
+        } else if (is_pointer(f)) {
+            free(*(char **)(void *)slot);
+        } else if (f->kind == JSON_MESSAGE && *((bool *)msg + f->state)) {
+            json_release(f->sub, slot);
+        }
+    }
+    memset(msg, 0, t->size);
 }
 
 /* Makes room for and counts one more zeroed element; NULL (and an error) when there is none. */
@@ -502,7 +521,7 @@ static void map_sort(const struct json_field *f, void *msg)
         char *entry = *array + refs[i].index * size;
 
         if (i + 1 < n && strcmp(refs[i].key, refs[i + 1].key) == 0)
-            pb_release(f->sub->desc, entry);
+            json_release(f->sub, entry);
         else
             memcpy(out + kept++ * size, entry, size);
     }
@@ -558,10 +577,8 @@ static int read_null(struct json_reader *r, const struct json_field *f, void *ms
             *(char **)(void *)slot = NULL;
         }
     } else if (f->state != JSON_NO_STATE) {
-        if (f->kind == JSON_MESSAGE) {
-            pb_release(f->sub->desc, slot);
-            memset(slot, 0, f->sub->size);
-        }
+        if (f->kind == JSON_MESSAGE)
+            json_release(f->sub, slot);
         *((bool *)msg + f->state) = false;
     }
     return json_read_literal(r, "null");
@@ -577,23 +594,18 @@ static int read_field(struct json_reader *r, const struct json_field *f, void *m
         return read_map(r, f, msg);
     if (f->flags & JSON_F_REPEATED)
         return read_list(r, f, msg);
-    if (f->kind == JSON_MESSAGE) {
-        pb_release(f->sub->desc, slot);
-        memset(slot, 0, f->sub->size);
-    }
-    if (f->state != JSON_NO_STATE)
+    if (f->state != JSON_NO_STATE) {
+        if (f->kind == JSON_MESSAGE && *((bool *)msg + f->state)) /* named twice */
+            json_release(f->sub, slot);
         *((bool *)msg + f->state) = true;
+    }
     return read_single(r, f, slot);
 }
 
-static bool same_name(const char *key, size_t key_len, const char *name, size_t len)
+static bool same_name(const char *key, const char *name, size_t len)
 {
     size_t i;
 
-    if (key_len != len + 3)
-        return false;
-    if (memcmp(key + 1, name, len) == 0)
-        return true;
     for (i = 0; i < len; i++) {
         unsigned char a = (unsigned char)key[i + 1], b = (unsigned char)name[i];
 
@@ -614,8 +626,9 @@ static const struct json_field *find_field(const struct json_type *t, const char
         if (at >= t->fields_len)
             at = 0;
         f = &t->fields[at];
-        if (same_name(f->key, f->key_len, name, len) ||
-            same_name(f->server_key, f->server_key_len, name, len)) {
+        if ((f->key_len == len + 3 && same_name(f->key, name, len)) ||
+            (f->server_key != f->key && f->server_key_len == len + 3 &&
+             same_name(f->server_key, name, len))) {
             *hint = at + 1;
             return f;
         }
@@ -623,15 +636,22 @@ static const struct json_field *find_field(const struct json_type *t, const char
     return NULL;
 }
 
-/* One "name": value. */
-static int read_member(struct json_reader *r, const struct json_type *t, void *msg, size_t *hint)
+/* "Name":, in any spelling; *ret is NULL when no field is called so. */
+static int read_name(struct json_reader *r, const struct json_type *t, size_t *hint,
+                     const struct json_field **ret)
 {
-    struct json_path path = {.up = r->path, .owner = t};
-    const struct json_field *f = NULL;
+    const struct json_field *f = &t->fields[*hint];
     struct json_span name;
     char buf[64];
     int err;
 
+    if (*hint < t->fields_len && (size_t)(r->end - r->p) > f->key_len &&
+        memcmp(r->p, f->key, f->key_len) == 0) { /* the usual case in one comparison */
+        r->p += f->key_len;
+        ++*hint;
+        *ret = f;
+        return 0;
+    }
     if (r->p >= r->end || *r->p != '"')
         return json_syntax_error(r, "looking for beginning of object key string");
     err = json_read_string(r, &name);
@@ -641,16 +661,30 @@ static int read_member(struct json_reader *r, const struct json_type *t, void *m
     if (r->p >= r->end || *r->p != ':')
         return json_syntax_error(r, "after object key");
     r->p++;
-    json_skip_space(r);
-    if (name.decoded_len < sizeof(buf)) {
+    *ret = NULL;
+    if (name.plain) {
+        *ret = find_field(t, name.p, name.len, hint);
+    } else if (name.decoded_len < sizeof(buf)) {
         json_span_decode(&name, buf);
-        f = find_field(t, buf, name.decoded_len, hint);
+        *ret = find_field(t, buf, name.decoded_len, hint);
     }
-    if (!f)
+    return 0;
+}
+
+/* One "name": value. */
+static int read_member(struct json_reader *r, const struct json_type *t, void *msg, size_t *hint)
+{
+    struct json_path path = {.up = r->path, .owner = t};
+    int err;
+
+    err = read_name(r, t, hint, &path.field);
+    if (err)
+        return err;
+    json_skip_space(r);
+    if (!path.field)
         return json_read_raw(r, NULL);
-    path.field = f;
     r->path = &path;
-    err = read_field(r, f, msg);
+    err = read_field(r, path.field, msg);
     r->path = path.up;
     return err;
 }
@@ -704,9 +738,7 @@ int json_decode(const struct json_type *t, const char *text, size_t len, void *m
         if (r.p < r.end)
             err = json_syntax_error(&r, "after top-level value");
     }
-    if (err) {
-        pb_release(t->desc, msg);
-        memset(msg, 0, t->size);
-    }
+    if (err)
+        json_release(t, msg);
     return err;
 }

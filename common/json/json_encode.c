@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <math.h>
 #include <openssl/evp.h>
-#include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -351,7 +350,7 @@ static int write_pb(struct json_writer *w, const struct json_type *t, const void
     if (err)
         return err;
     write_message(w, t, msg);
-    pb_release(t->desc, msg);
+    json_release(t, msg);
     return 0;
 }
 

@@ -19,7 +19,7 @@ struct json_reader {
     const char *end;
     struct errtext *e;
     const struct json_path *path;
-    size_t budget;  /* bytes that may still be allocated */
+    size_t budget; /* bytes that may still be allocated */
     unsigned depth;
 };
 

@@ -5,6 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
+/* What ends a run of characters that stand for themselves. */
+static const bool string_stop[256] = {
+    [0 ... 0x1f] = true, ['"'] = true, ['\\'] = true, [0x80 ... 0xff] = true};
+
 int json_syntax_error(struct json_reader *r, const char *context)
 {
     unsigned char c;
@@ -80,8 +84,8 @@ static uint32_t hex4(const char *p)
 }
 
 /*
- * The code point of a checked \u escape whose 'u' stands at p; *ret_len is what it takes from there.
- * A surrogate without its partner is U+FFFD.
+ * The code point of a checked \u escape whose 'u' stands at p; *ret_len is what it takes from
+ * there. A surrogate without its partner is U+FFFD.
  */
 static uint32_t escape_point(const char *p, const char *end, size_t *ret_len)
 {
@@ -165,18 +169,22 @@ int json_read_string(struct json_reader *r, struct json_span *ret)
 
     assert(*r->p == '"');
     r->p++;
-    while (r->p < r->end && *r->p != '"') {
-        unsigned char c = (unsigned char)*r->p;
+    for (;;) {
+        const char *run = r->p;
+        unsigned char c;
 
+        while (r->p < r->end && !string_stop[(unsigned char)*r->p])
+            r->p++;
+        s.decoded_len += (size_t)(r->p - run);
+        if (r->p >= r->end || *r->p == '"')
+            break;
+        c = (unsigned char)*r->p;
         if (c == '\\') {
             err = read_escape(r, &s);
             if (err)
                 return err;
         } else if (c < 0x20) {
             return json_syntax_error(r, "in string literal");
-        } else if (c < 0x80) {
-            r->p++;
-            s.decoded_len++;
         } else {
             n = json_utf8_len(r->p, r->end);
             s.plain = s.plain && n;

@@ -60,8 +60,8 @@ static void members_add(struct members *ms, struct member m, char *text)
         ms->cap = MAX(ms->cap * 2, (size_t)8);
         ms->m = xrealloc(ms->m, ms->cap * sizeof(*ms->m));
     }
-    if (ms->len && (member_cmp(&ms->m[ms->len - 1], &m, text) >= 0 ||
-                    same_key(&ms->m[ms->len - 1], &m, text)))
+    if (ms->len &&
+        (member_cmp(&ms->m[ms->len - 1], &m, text) >= 0 || same_key(&ms->m[ms->len - 1], &m, text)))
         ms->sorted = false;
     ms->m[ms->len++] = m;
 }

@@ -8,7 +8,7 @@
 enum { SAFE, ESCAPE, HTML, HIGH };
 
 static const uint8_t char_class[256] = {
-    [0 ... 0x1f] = ESCAPE, ['"'] = ESCAPE, ['\\'] = ESCAPE, ['<'] = HTML,
+    [0 ... 0x1f] = ESCAPE, ['"'] = ESCAPE, ['\\'] = ESCAPE,        ['<'] = HTML,
     ['>'] = HTML,          ['&'] = HTML,   [0x80 ... 0xff] = HIGH,
 };
 
@@ -88,7 +88,8 @@ static void write_escape(struct json_writer *w, unsigned char c)
     }
 }
 
-/* One sequence above ASCII: U+2028 and U+2029 are escaped as Go does (they end a JavaScript line). */
+/* One sequence above ASCII: U+2028 and U+2029 are escaped as Go does (they end a JavaScript line).
+ */
 static const char *write_high(struct json_writer *w, const char *p, const char *end)
 {
     size_t n = json_utf8_len(p, end);
