@@ -209,6 +209,7 @@ class Node:
         self.conf_file = os.path.join(self.dir, 'node.hcl')
         self.log_file = os.path.join(self.dir, 'log')
         self.proc = None
+        self.log_start = self.log_checked = 0
         os.makedirs(self.dir, exist_ok=True)
 
     # -- configuration
@@ -519,12 +520,14 @@ class Cluster:
         return n
 
     def problems(self):
-        """Lines of any log that no process of ours may write."""
+        """New lines of any log that no process of ours may write."""
         out = []
         for n in self.nodes:
             with contextlib.suppress(OSError):
                 with open(n.log_file, errors='replace') as f:
+                    f.seek(n.log_checked)
                     out += ['%s: %s' % (n.name, x.rstrip()) for x in f if CRASH.search(x)]
+                    n.log_checked = os.path.getsize(n.log_file)
         return out
 
     def tails(self, lines=25):
