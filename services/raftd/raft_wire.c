@@ -322,3 +322,12 @@ int raft_wire_decode(struct raft_buf *frame, const struct raft_group *group,
     get_body(&rd, frame, in);
     return rd.bad || rd.at != rd.end ? -EBADMSG : 0;
 }
+
+int raft_wire_group(const struct raft_buf *frame, struct raft_group *ret)
+{
+    if (frame->len < WIRE_HEADER || frame->data[0] != 'R' || frame->data[1] != 'f' ||
+        frame->data[2] != RAFT_WIRE_VERSION)
+        return -EBADMSG;
+    memcpy(ret->bytes, frame->data + 4, sizeof(ret->bytes));
+    return 0;
+}

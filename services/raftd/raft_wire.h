@@ -42,3 +42,7 @@ void raft_wire_in_fini(struct raft_wire_in *in);
  */
 int raft_wire_decode(struct raft_buf *frame, const struct raft_group *group,
                      struct raft_wire_in *in);
+
+/* The group that a frame's header names, whatever it is; -EBADMSG when it is no message of ours.
+ * For a server that is not part of a group yet. */
+int raft_wire_group(const struct raft_buf *frame, struct raft_group *ret);

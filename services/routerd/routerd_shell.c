@@ -2,6 +2,7 @@
 #include "routerd_shell.h"
 
 #include <errno.h>
+#include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#include "query/query.h"
+
+#include <pb_decode.h>
+#include <stdio.h>
+
+#include "rpc.pb.h"
+#include "rpc/rpc_methods.h"
+#include "wire/wire.h"
+
+/* One query under way. */
+struct query {
+    struct store_txn *t;
+    const steppe_Request *env;
+    const char *id; /* of the object asked for */
+    struct strbuf *out;
+    struct state_meta meta;
+    struct query_watch *w;
+    struct errtext e;
+};
+
+static void watch_row(struct query *q, enum state_table table, struct bytes key)
+{
+    if (q->w)
+        q->w->keys[q->w->n++] = (struct watch_key){table, key};
+}
+
+static void watch_table(struct query *q, enum state_table table)
+{
+    watch_row(q, table, (struct bytes){0});
+}
+
+static void watch_job(struct query *q, enum state_table table)
+{
+    if (q->w)
+        watch_row(q, table, state_key_job(q->env->namespace, q->id, q->w->buf));
+}
+
+static int job_get(struct query *q)
+{
+    watch_job(q, STATE_JOBS);
+    return state_job_get(q->t, q->env->namespace, q->id, q->out, &q->meta);
+}
+
+static int job_list(struct query *q)
+{
+    watch_table(q, STATE_JOBS);
+    watch_table(q, STATE_JOB_SUMMARIES);
+    return state_job_list(q->t, q->env->namespace, q->env->prefix, NULL, q->out, &q->meta);
+}
+
+static int job_versions(struct query *q)
+{
+    watch_job(q, STATE_JOB_VERSIONS);
+    return state_job_versions(q->t, q->env->namespace, q->id, q->out, &q->meta);
+}
+
+static int job_summary(struct query *q)
+{
+    watch_job(q, STATE_JOB_SUMMARIES);
+    return state_job_summary(q->t, q->env->namespace, q->id, q->out, &q->meta);
+}
+
+static int job_evaluations(struct query *q)
+{
+    watch_job(q, STATE_JOB_EVALS);
+    return state_job_evaluations(q->t, q->env->namespace, q->id, q->out, &q->meta);
+}
+
+static int eval_get(struct query *q)
+{
+    if (q->w)
+        watch_row(q, STATE_EVALS, state_key_uuid(q->id, q->w->buf));
+    return state_eval_get(q->t, q->id, q->out, &q->meta, &q->e);
+}
+
+static int eval_list(struct query *q)
+{
+    watch_table(q, STATE_EVALS);
+    return state_eval_list(q->t, q->env->namespace, q->env->prefix, NULL, q->out, &q->meta, &q->e);
+}
+
+static int node_get(struct query *q)
+{
+    if (q->w)
+        watch_row(q, STATE_NODES, state_key_uuid(q->id, q->w->buf));
+    return state_node_get(q->t, q->id, q->out, &q->meta, &q->e);
+}
+
+static int node_list(struct query *q)
+{
+    watch_table(q, STATE_NODES);
+    return state_node_list(q->t, q->env->prefix, NULL, q->out, &q->meta, &q->e);
+}
+
+/* The object's id is field 1 of each *SpecificRequest. */
+enum query_request { QUERY_NO_BODY, QUERY_ID, QUERY_SEARCH };
+
+static const struct query_method {
+    enum rpc_method method;
+    enum query_request request;
+    int (*run)(struct query *q);
+    const char *not_found; /* text of the 404 */
+} query_methods[] = {
+    /* clang-format off */
+    {RPC_JOB_GET,         QUERY_ID,      job_get,         "job not found"},
+    {RPC_JOB_LIST,        QUERY_NO_BODY, job_list,        NULL},
+    {RPC_JOB_VERSIONS,    QUERY_ID,      job_versions,    "job versions not found"},
+    {RPC_JOB_SUMMARY,     QUERY_ID,      job_summary,     "job not found"},
+    {RPC_JOB_EVALUATIONS, QUERY_ID,      job_evaluations, NULL},
+    {RPC_EVAL_GET,        QUERY_ID,      eval_get,        "eval not found"},
+    {RPC_EVAL_LIST,       QUERY_NO_BODY, eval_list,       NULL},
+    {RPC_NODE_GET,        QUERY_ID,      node_get,        "node not found"},
+    {RPC_NODE_LIST,       QUERY_NO_BODY, node_list,       NULL},
+    {RPC_SEARCH_PREFIX,   QUERY_SEARCH,  NULL,            NULL},
+    /* clang-format on */
+};
+
+static const struct query_method *find_method(unsigned method)
+{
+    for (size_t i = 0; i < ARRAY_LEN(query_methods); i++) {
+        if (query_methods[i].method == method)
+            return &query_methods[i];
+    }
+    return NULL;
+}
+
+bool query_known(unsigned method)
+{
+    return find_method(method) != NULL;
+}
+
+static int run_search(struct query *q, const void *body, size_t len)
+{
+    steppe_SearchRequest req;
+    int r = wire_decode(steppe_SearchRequest_fields, body, len, &req, sizeof(req), &q->e);
+
+    if (r < 0)
+        return STATE_E_INVALID;
+    watch_table(q, STATE_JOBS);
+    watch_table(q, STATE_EVALS);
+    watch_table(q, STATE_NODES);
+    r = state_search(q->t, q->env->namespace, req.prefix ? req.prefix : "",
+                     req.context ? req.context : "", q->out, &q->meta, &q->e);
+    pb_release(steppe_SearchRequest_fields, &req);
+    return r;
+}
+
+/* All *SpecificRequest messages have the same shape: field 1, a string. */
+static int run_by_id(struct query *q, const struct query_method *m, const void *body, size_t len)
+{
+    steppe_JobSpecificRequest req;
+    int r = wire_decode(steppe_JobSpecificRequest_fields, body, len, &req, sizeof(req), &q->e);
+
+    if (r < 0)
+        return STATE_E_INVALID;
+    q->id = req.job_id ? req.job_id : "";
+    r = m->run(q);
+    pb_release(steppe_JobSpecificRequest_fields, &req);
+    return r;
+}
+
+int query_run(struct store_txn *t, const steppe_Request *env, const void *body, size_t len,
+              struct strbuf *out, steppe_Reply *rep, struct query_watch *w)
+{
+    const struct query_method *m = find_method(env->method);
+    struct query q = {.t = t, .env = env, .id = "", .out = out, .w = w, .meta = {.found = true}};
+    int r;
+
+    assert(m);
+    if (w)
+        w->n = 0;
+    switch (m->request) {
+    case QUERY_SEARCH:
+        r = run_search(&q, body, len);
+        break;
+    case QUERY_ID:
+        r = run_by_id(&q, m, body, len);
+        break;
+    case QUERY_NO_BODY:
+        r = m->run(&q);
+        break;
+    }
+    if (r < 0)
+        return err_trace(r);
+    rep->index = q.meta.index;
+    rep->code = 0;
+    if (r == STATE_E_INVALID) {
+        rep->code = 500;
+        (void)snprintf(rep->error, sizeof(rep->error), "%s", q.e.text);
+    } else if (!q.meta.found && m->not_found) {
+        rep->code = 404;
+        (void)snprintf(rep->error, sizeof(rep->error), "%s", m->not_found);
+    }
+    return 0;
+}
