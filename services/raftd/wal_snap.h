@@ -32,8 +32,8 @@ struct snap_writer *snap_abort(struct snap_writer *w); /* removes the temporary 
 /* ---- reading ---- */
 
 struct snap_reader;
-/* The newest sound file; -ENOENT when there is none. Unsound ones are skipped and named in *e
- * (which may be NULL); temporary files are removed. Checks the whole file. */
+/* The newest sound file; -ENOENT when there is none. Unsound ones are skipped and the last of them
+ * is named in *e (which may be NULL, else empty when all were sound). Checks the whole file. */
 int snap_open_newest(const struct wal_fs *fs, struct snap_reader **ret, struct errtext *e);
 struct snap_reader *snap_close(struct snap_reader *r);
 const struct raft_snapshot_meta *snap_meta(const struct snap_reader *r);
