@@ -103,28 +103,45 @@ static int child_decode(struct hcl_ctx *c, const struct hcl_child *ch, struct hc
     return r;
 }
 
-int hcl_block_decode(struct hcl_ctx *c, const struct hcl_block *b, const struct hcl_node *n,
-                     struct hcl_frame *f)
+/* Everything but the children. */
+static int fields_decode(struct hcl_ctx *c, const struct hcl_block *b, struct hcl_frame *f)
 {
-    int r;
+    const struct hcl_value *name;
+    int r = hcl_value_decode_node(c, f->node, &f->map);
 
-    assert(f->label && f->out);
-    f->node = n;
-    if (n->type != HCL_OBJECT && b->not_object)
-        return hcl_ctx_fail(c, n->line, n->column, "%s", hcl_subst(c, b->not_object, f->label, 0));
-    r = keys_check(c, b, n);
-    if (r < 0)
-        return b->key_prefix ? prefixed(c, r, hcl_subst(c, b->key_prefix, f->label, 0), false) : r;
-    r = hcl_value_decode_node(c, n, &f->map);
-    if (r < 0)
-        return r;
-    if (b->prepare)
+    if (r == 0 && b->prepare)
         r = b->prepare(c, f);
     if (r < 0 || f->skip)
         return r;
     r = hcl_fields_decode(c, b, f);
     if (r < 0)
         return prefixed(c, r, b->type_prefix, true);
+    name = b->named ? hcl_value_get(f->out, "Name") : NULL;
+    if (name)
+        f->label = name->str.s;
+    return 0;
+}
+
+int hcl_block_decode(struct hcl_ctx *c, const struct hcl_block *b, const struct hcl_node *n,
+                     struct hcl_frame *f)
+{
+    int r = 0;
+
+    assert(f->label && f->out);
+    f->node = n;
+    if (n->type != HCL_OBJECT && b->not_object)
+        return hcl_ctx_fail(c, n->line, n->column, "%s", hcl_subst(c, b->not_object, f->label, 0));
+    if (b->keys_last)
+        r = fields_decode(c, b, f);
+    if (r < 0)
+        return r;
+    r = keys_check(c, b, n);
+    if (r < 0)
+        return b->key_prefix ? prefixed(c, r, hcl_subst(c, b->key_prefix, f->label, 0), false) : r;
+    if (!b->keys_last && !b->raw)
+        r = fields_decode(c, b, f);
+    if (r < 0 || f->skip)
+        return r;
     for (const struct hcl_child *ch = b->children; ch && ch->key; ch++) {
         r = child_decode(c, ch, f);
         if (r < 0)

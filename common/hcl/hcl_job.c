@@ -324,6 +324,7 @@ const struct hcl_block hcl_job_block = {
     .children = job_children,
     .not_object = "job '%s' value: should be an object",
     .key_prefix = "job:",
+    .keys_last = true,
     .prepare = job_prepare,
 };
 
@@ -348,7 +349,7 @@ static const struct hcl_child root_children[] = {
     {0},
 };
 
-static const struct hcl_block root_block = {.children = root_children};
+static const struct hcl_block root_block = {.children = root_children, .raw = true};
 
 static int root_decode(struct hcl_ctx *c, const struct hcl_node *root, struct hcl_value **ret)
 {
@@ -369,7 +370,7 @@ static int root_decode(struct hcl_ctx *c, const struct hcl_node *root, struct hc
 int hcl_job_to_json(const char *src, size_t len, struct strbuf *out, struct hcl_error *err)
 {
     struct hcl_node *root = NULL;
-    struct hcl_value *job;
+    struct hcl_value *job = NULL;
     struct hcl_ctx c = {0};
     int r = hcl_parse(src, len, &root, err);
 

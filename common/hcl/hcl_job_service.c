@@ -7,21 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-/* Messages about a service or a check name it, once its fields are known. */
-static void frame_named(struct hcl_frame *f)
-{
-    const struct hcl_value *name = hcl_value_get(f->map, "name");
-
-    if (name && name->kind == HCL_V_STRING)
-        f->label = name->str.s;
-}
-
-static int named_prepare(struct hcl_ctx *c, struct hcl_frame *f)
-{
-    frame_named(f);
-    return 0;
-}
-
 static const struct hcl_field check_restart_fields[] = {
     HCL_T("limit", "Limit", INT),
     HCL_T("grace", "Grace", DURATION),
@@ -62,7 +47,6 @@ static int check_prepare(struct hcl_ctx *c, struct hcl_frame *f)
     struct hcl_value *v = hcl_value_get(f->map, "header"), *header;
     int r = 0;
 
-    frame_named(f);
     if (!v)
         return 0;
     if (v->kind != HCL_V_MAPS)
@@ -113,6 +97,7 @@ static const struct hcl_block check_block = {
     .fields = check_fields,
     .children = check_children,
     .key_prefix = "check ->",
+    .named = true,
     .prepare = check_prepare,
 };
 
@@ -428,5 +413,5 @@ static const struct hcl_child service_children[] = {
 const struct hcl_block hcl_service_block = {
     .fields = service_fields,
     .children = service_children,
-    .prepare = named_prepare,
+    .named = true,
 };

@@ -89,6 +89,13 @@ static void lex_err_next(struct hcl_lexer *l, const char *msg)
         unread(l);
 }
 
+/* HashiCorp's scanner has read beyond a word that ends the document; positions show it. */
+static void read_end(struct hcl_lexer *l)
+{
+    if (l->off >= l->len)
+        (void)next(l);
+}
+
 static bool is_decimal(uint32_t c)
 {
     return c >= '0' && c <= '9';
@@ -210,6 +217,7 @@ static enum hcl_tok scan_number(struct hcl_lexer *l, uint32_t c)
         else if (bad_octal)
             lex_err_next(l, "illegal octal number");
     }
+    read_end(l);
     return tok;
 }
 
@@ -337,6 +345,7 @@ static enum hcl_tok scan_ident(struct hcl_lexer *l, const char *start)
     while (is_letter(peek(l)) || is_decimal(peek(l)) || peek(l) == '-' ||
            (peek(l) == '.' && !l->json))
         (void)next(l);
+    read_end(l);
     n = (size_t)(l->src + l->off - start);
     if ((n == 4 && memcmp(start, "true", 4) == 0) || (n == 5 && memcmp(start, "false", 5) == 0))
         return HCL_TOK_BOOL;

@@ -26,13 +26,15 @@ static enum hcl_tok scan(struct parser *p)
 
 static int fail_expected(struct parser *p, const char *what)
 {
-    return hcl_fail(p->err, -EINVAL, p->tok.pos.line, p->tok.pos.column, "expected: %s got: %s",
-                    what, hcl_tok_name(p->tok.type));
+    return hcl_fail(p->err, -EINVAL, p->tok.pos.line, p->tok.pos.column,
+                    "At %u:%u: expected: %s got: %s", p->tok.pos.line, p->tok.pos.column, what,
+                    hcl_tok_name(p->tok.type));
 }
 
 static int fail_bound(struct parser *p, const char *what)
 {
-    return hcl_fail(p->err, -E2BIG, p->tok.pos.line, p->tok.pos.column, "%s", what);
+    return hcl_fail(p->err, -E2BIG, p->tok.pos.line, p->tok.pos.column, "At %u:%u: %s",
+                    p->tok.pos.line, p->tok.pos.column, what);
 }
 
 static int string_text(struct parser *p, const char **ret, size_t *ret_len)

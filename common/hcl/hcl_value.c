@@ -242,7 +242,8 @@ static int decode_bool(struct hcl_ctx *c, const struct hcl_node *n, const char *
     *ret = strcasecmp(n->lit.text, "true") == 0 || strcmp(n->lit.text, "1") == 0;
     if (!*ret && strcasecmp(n->lit.text, "false") != 0 && strcmp(n->lit.text, "0") != 0)
         return hcl_ctx_fail(c, n->line, n->column, "decodeBool: Unknown value for boolean: %s",
-                            n->lit.text);
+                            n->type == HCL_STRING ? hcl_quote(c, n->lit.text, n->lit.len)
+                                                  : n->lit.text);
     return 0;
 }
 

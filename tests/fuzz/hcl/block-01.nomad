@@ -1,0 +1,3 @@
+job "a" {
+  datacenters = "dc1" priority = "7" all_at_once = "false"
+}

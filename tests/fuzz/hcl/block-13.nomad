@@ -1,0 +1,1 @@
+job "a" { id = "i" name = "n" }

@@ -1,0 +1,1 @@
+job "a" { group "g" { task "t" {} vault { policies = "q" } task "u" { vault { change_mode = "noop" } } } }

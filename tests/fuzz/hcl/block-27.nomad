@@ -1,0 +1,5 @@
+job "a" {
+  group "g" {
+    scaling { max = 1 type = "horizontal" }
+  }
+}

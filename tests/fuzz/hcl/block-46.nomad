@@ -1,0 +1,1 @@
+{"job":[{"a":{"type":"batch","group":[{"g":{"task":[{"t":{"driver":"x","env":[{"A":true}]}}]}}]}}]}
