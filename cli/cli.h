@@ -50,6 +50,7 @@ struct cli_command {
     const struct flag_def *flags;
     size_t n_flags;
     const char *flag_error;  /* said before a flag error a second time, as some commands do */
+    const char *data_error;  /* said before an error of -json and -t; may be NULL */
     unsigned options;        /* CLI_* */
     int (*run)(struct cli *cli);
 };
@@ -95,11 +96,9 @@ const char *cli_error(const struct cli *cli);
 /* "*": the command looks at all namespaces. */
 bool cli_all_namespaces(const struct cli *cli);
 
-/* Prints data as -json or with the -t template. Returns the exit code. */
-int cli_format(struct cli *cli, bool json, const char *tmpl, const json_t *data);
 /* One of -json and -t was given. */
 bool cli_wants_data(const struct cli *cli);
-/* cli_format() with these two flags of the command. */
+/* Prints data as JSON or with the template. Returns the exit code. */
 int cli_print_data(struct cli *cli, const json_t *data);
 
 /* commands.c refers to the tables of the cmd_*.c files by these rows. */

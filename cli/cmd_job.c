@@ -167,13 +167,24 @@ int cmd_job_inspect(struct cli *cli)
     job = inspect_get(cli, stub, given, version);
     if (!job)
         return 1;
+    job_api_view(&job);
     if (cli_wants_data(cli))
         return cli_print_data(cli, job);
     wrapped = json_object();
     json_object_set(wrapped, "Job", job);
-    text = js_text(wrapped, JS_INDENT);
+    text = js_text_sorted(wrapped, JS_INDENT);
     ui_out(cli, "%s", text);
     return 0;
+}
+
+static void history_api_views(json_t *versions)
+{
+    for (size_t i = 0; i < json_array_size(versions); i++) {
+        json_t *job = json_incref(json_array_get(versions, i));
+
+        job_api_view(&job);
+        json_array_set_new(versions, i, job);
+    }
 }
 
 static void history_print(struct cli *cli, const json_t *job, const json_t *diff)
@@ -191,7 +202,7 @@ static void history_print(struct cli *cli, const json_t *job, const json_t *diff
         table_row(&t, "Diff|\n%s", lines);
     }
     if (flags_bool(&cli->flags, "full")) {
-        _cleanup_(freep) char *json = js_text(job, JS_INDENT);
+        _cleanup_(freep) char *json = js_text_sorted(job, JS_INDENT);
 
         table_row(&t, "Full|JSON Job:\n%s", json);
     }
@@ -241,8 +252,10 @@ int cmd_job_history(struct cli *cli)
 
     if (cli->argc < 1 || cli->argc > 2)
         return ui_usage(cli, "This command takes one argument: <job>");
-    if (cli_wants_data(cli) && (diff || flags_bool(&cli->flags, "full")))
-        return ui_usage(cli, "-json and -t are exclusive with -p and -full");
+    if (cli_wants_data(cli) && (diff || flags_bool(&cli->flags, "full"))) {
+        ui_error(cli, "-json and -t are exclusive with -p and -full");
+        return 1;
+    }
     if (!cli_client(cli))
         return 1;
     stub = job_lookup(cli, cli->argv[0], "Error listing jobs");
@@ -256,6 +269,7 @@ int cmd_job_history(struct cli *cli)
     }
     if (job_parse_version(cli, &given, &version) < 0)
         return 1;
+    history_api_views(js_get(reply, "Versions"));
     return given ? history_one(cli, js_get(reply, "Versions"), js_get(reply, "Diffs"), version)
                  : history_all(cli, js_get(reply, "Versions"), js_get(reply, "Diffs"));
 }

@@ -244,6 +244,7 @@ int cmd_eval_status(struct cli *cli)
             ui_error(cli, "Error querying evaluations: %s", cli_error(cli));
             return 1;
         }
+        js_sort(eval, alloc_newer);
         return cli_print_data(cli, eval);
     }
     if (cli->argc != 1)

@@ -56,6 +56,9 @@ bool job_is_multiregion(const json_t *job);
 /* Reads PATH ("-": stdin), HCL or JSON. The job (new reference), or NULL after saying why not. */
 json_t *job_file_load(struct cli *cli, const char *path);
 
+/* A job from a server as Nomad's client prints it; left alone when it is no job. Replaces *job. */
+void job_api_view(json_t **job);
+
 /* alloc_text.c: tables of allocations, evaluations and deployments. */
 bool alloc_newer(const json_t *a, const json_t *b); /* by CreateIndex, for js_sort() */
 char *alloc_list_text(const json_t *allocs, bool verbose, size_t id_len, bool stubs);

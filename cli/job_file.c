@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Job files: HCL or JSON text to the job of the HTTP API. */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -12,6 +13,15 @@
 #include "text.h"
 
 #define JOB_FILE_MAX HCL_SIZE_MAX
+
+/* An errno in Go's words, which begin in lower case. malloc'ed. */
+static char *job_file_errno(int err)
+{
+    char *text = xstrdup(strerror(err));
+
+    text[0] = (char)tolower((unsigned char)text[0]);
+    return text;
+}
 
 /* Reads all of fd; 0, -EFBIG, or what read() says. */
 static int job_file_read(int fd, struct strbuf *b)
@@ -39,16 +49,23 @@ static int job_file_text(struct cli *cli, const char *path, struct strbuf *b)
     int fd = is_stdin ? fileno(cli->in) : open(path, O_RDONLY | O_CLOEXEC), r;
 
     if (fd < 0) {
-        ui_error(cli, "Error getting job struct: Error getting jobfile from %s: open %s: %s",
-                 quoted, path, strerror(errno));
-        return -errno;
+        _cleanup_(freep) char *why = job_file_errno(errno);
+
+        ui_error(cli,
+                 "Error getting job struct: Error getting jobfile from %s: source path error: stat "
+                 "%s: %s",
+                 quoted, path, why);
+        return -ENOENT;
     }
     r = job_file_read(fd, b);
     if (!is_stdin)
         close(fd);
-    if (r < 0)
+    if (r < 0) {
+        _cleanup_(freep) char *why = job_file_errno(-r);
+
         ui_error(cli, "Error getting job struct: Error getting jobfile from %s: read %s: %s",
-                 quoted, path, r == -EFBIG ? "larger than a job file may be" : strerror(-r));
+                 quoted, path, r == -EFBIG ? "larger than a job file may be" : why);
+    }
     return r;
 }
 
@@ -104,4 +121,18 @@ json_t *job_file_load(struct cli *cli, const char *path)
     else
         ui_error(cli, "Error getting job struct: Error parsing job file from %s:\n%s", path, e.text);
     return job;
+}
+
+void job_api_view(json_t **job)
+{
+    _cleanup_(freep) char *text = js_text(*job, JS_COMPACT), *full = NULL;
+    json_t *view = NULL;
+    struct errtext e;
+
+    if (job_codec_complete(text, strlen(text), &full, &e) == 0)
+        view = json_loads(full, 0, NULL);
+    if (!view)
+        return;
+    json_decref(*job);
+    *job = view;
 }

@@ -10,8 +10,13 @@
 
 struct js_style {
     int indent;
-    bool html;
+    bool html, sorted;
 };
+
+static int js_key_compare(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 json_t *js_get(const json_t *obj, const char *key)
 {
@@ -102,27 +107,42 @@ static void js_newline(struct strbuf *b, struct js_style style, int depth)
         strbuf_addf(b, "\n%*s", style.indent * depth, "");
 }
 
+static void js_add(struct strbuf *b, const json_t *json, struct js_style style, int depth);
+
+static void js_add_object(struct strbuf *b, const json_t *json, struct js_style style, int depth)
+{
+    _cleanup_(freep) const char **keys = xcalloc(json_object_size(json) + 1, sizeof(*keys));
+    const char *key;
+    size_t n = 0;
+    json_t *v;
+
+    json_object_foreach ((json_t *)json, key, v)
+        keys[n++] = key;
+    if (style.sorted)
+        qsort(keys, n, sizeof(*keys), js_key_compare);
+    strbuf_addc(b, '{');
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            strbuf_addc(b, ',');
+        js_newline(b, style, depth + 1);
+        js_add_string(b, keys[i], strlen(keys[i]), style.html);
+        strbuf_adds(b, style.indent > 0 ? ": " : ":");
+        js_add(b, json_object_get(json, keys[i]), style, depth + 1);
+    }
+    if (n > 0)
+        js_newline(b, style, depth);
+    strbuf_addc(b, '}');
+}
+
 /* Recursion is bounded: the parser refuses documents deeper than its own limit. */
 static void js_add(struct strbuf *b, const json_t *json, struct js_style style, int depth)
 {
     size_t i, n = 0;
-    const char *key;
     json_t *v;
 
     switch (json_typeof(json)) {
     case JSON_OBJECT:
-        strbuf_addc(b, '{');
-        json_object_foreach ((json_t *)json, key, v) {
-            if (n++ > 0)
-                strbuf_addc(b, ',');
-            js_newline(b, style, depth + 1);
-            js_add_string(b, key, strlen(key), style.html);
-            strbuf_adds(b, style.indent > 0 ? ": " : ":");
-            js_add(b, v, style, depth + 1);
-        }
-        if (n > 0)
-            js_newline(b, style, depth);
-        strbuf_addc(b, '}');
+        js_add_object(b, json, style, depth);
         return;
     case JSON_ARRAY:
         strbuf_addc(b, '[');
@@ -164,7 +184,7 @@ char *js_text(const json_t *json, int indent)
 {
     struct strbuf b = STRBUF_INIT;
 
-    js_add(&b, json, (struct js_style){indent, false}, 0);
+    js_add(&b, json, (struct js_style){.indent = indent}, 0);
     return strbuf_take(&b);
 }
 
@@ -172,13 +192,16 @@ char *js_text_html(const json_t *json, int indent)
 {
     struct strbuf b = STRBUF_INIT;
 
-    js_add(&b, json, (struct js_style){indent, true}, 0);
+    js_add(&b, json, (struct js_style){.indent = indent, .html = true}, 0);
     return strbuf_take(&b);
 }
 
-static int js_key_compare(const void *a, const void *b)
+char *js_text_sorted(const json_t *json, int indent)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    struct strbuf b = STRBUF_INIT;
+
+    js_add(&b, json, (struct js_style){.indent = indent, .sorted = true}, 0);
+    return strbuf_take(&b);
 }
 
 const char **js_keys(const json_t *obj)

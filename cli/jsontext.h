@@ -25,6 +25,8 @@ json_t *js_some(const json_t *obj, const char *key);
 char *js_text(const json_t *json, int indent);
 /* As Go's encoding/json does it: <, > and & written as \u003c, \u003e, \u0026. */
 char *js_text_html(const json_t *json, int indent);
+/* With the members of every object by name, as Nomad's CLI prints data. */
+char *js_text_sorted(const json_t *json, int indent);
 /* The text of a number as Go prints a float64. */
 char *js_float(double v);
 

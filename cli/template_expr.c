@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include "template_int.h"
 
@@ -78,6 +79,21 @@ static int expr_get_var(struct tmpl *t, const char *name, size_t len, json_t **r
     return tmpl_fail(t, "undefined variable \"%.*s\"", (int)len, name);
 }
 
+/* The member of that name; else one that differs in case only: Go's names begin in upper case. */
+static json_t *expr_member(json_t *v, const char *name)
+{
+    json_t *member = json_object_get(v, name), *other;
+    const char *key;
+
+    if (member)
+        return member;
+    json_object_foreach (v, key, other) {
+        if (strcasecmp(key, name) == 0)
+            return other;
+    }
+    return NULL;
+}
+
 /* .A.B behind a value: *v is replaced. */
 static int expr_fields(struct tmpl *t, struct tmpl_cursor *c, json_t **v)
 {
@@ -95,7 +111,7 @@ static int expr_fields(struct tmpl *t, struct tmpl_cursor *c, json_t **v)
         c->s += len;
         if (*v && !json_is_object(*v) && !json_is_null(*v))
             return tmpl_fail(t, "can't evaluate field %s in a value that is no object", name);
-        member = json_incref(json_object_get(*v, name));
+        member = json_incref(expr_member(*v, name));
         json_decref(*v);
         *v = member;
     }

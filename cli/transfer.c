@@ -20,6 +20,7 @@ struct transfer {
     char *url;
     char dialed[NI_MAXHOST + NI_MAXSERV]; /* first address that was tried */
     bool too_large;
+    char detail[CURL_ERROR_SIZE]; /* libcurl's own words */
 };
 
 static size_t transfer_on_body(char *data, size_t size, size_t n, void *arg)
@@ -102,6 +103,7 @@ static void transfer_init(struct transfer *t, const struct client *c, const char
         dial = transfer_sni_url(t, c, rest);
 
     curl_easy_setopt(t->easy, CURLOPT_URL, dial ? dial : t->url);
+    curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->detail);
     curl_easy_setopt(t->easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(t->easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(t->easy, CURLOPT_PROXY, "");
@@ -161,6 +163,26 @@ static const char *transfer_errno_text(long err)
     }
 }
 
+/* Both ends of the connection as Go writes them: "127.0.0.1:50996->127.0.0.1:4647". malloc'ed. */
+static char *transfer_ends(const struct transfer *t)
+{
+    const char *ip = NULL;
+    long port = 0;
+
+    curl_easy_getinfo(t->easy, CURLINFO_LOCAL_IP, &ip);
+    curl_easy_getinfo(t->easy, CURLINFO_LOCAL_PORT, &port);
+    return ip && *ip ? xasprintf(strchr(ip, ':') ? "[%s]:%ld->%s" : "%s:%ld->%s", ip, port, t->dialed)
+                     : xstrdup(t->dialed);
+}
+
+static char *transfer_broken(const struct transfer *t, long err)
+{
+    _cleanup_(freep) char *ends = transfer_ends(t);
+
+    return xasprintf("read tcp %s: read: %s", ends,
+                     err ? transfer_errno_text(err) : "connection broken");
+}
+
 /* What went wrong below HTTP. malloc'ed. */
 static char *transfer_fault(const struct transfer *t, const struct client *c, CURLcode code)
 {
@@ -191,8 +213,11 @@ static char *transfer_fault(const struct transfer *t, const struct client *c, CU
         return xstrdup("unexpected EOF");
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
-        return xasprintf("read tcp %s: %s", t->dialed,
-                         err ? transfer_errno_text(err) : curl_easy_strerror(code));
+        return transfer_broken(t, err);
+    case CURLE_SSL_CONNECT_ERROR:
+        if (strstr(t->detail, "wrong version number"))
+            return xstrdup("http: server gave HTTP response to HTTPS client");
+        return xstrdup(*t->detail ? t->detail : curl_easy_strerror(code));
     case CURLE_PEER_FAILED_VERIFICATION:
         return xstrdup("x509: certificate signed by unknown authority");
     case CURLE_WRITE_ERROR:
@@ -200,7 +225,7 @@ static char *transfer_fault(const struct transfer *t, const struct client *c, CU
             return xasprintf("answer larger than %zu MiB", CLIENT_RESPONSE_MAX >> 20);
         return xstrdup(curl_easy_strerror(code));
     default:
-        return xasprintf("%s", curl_easy_strerror(code));
+        return xstrdup(*t->detail ? t->detail : curl_easy_strerror(code));
     }
 }
 

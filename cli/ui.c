@@ -172,19 +172,21 @@ bool cli_all_namespaces(const struct cli *cli)
     return strcmp(cli->client.conf.namespace, "*") == 0;
 }
 
-int cli_format(struct cli *cli, bool json, const char *tmpl, const json_t *data)
+int cli_print_data(struct cli *cli, const json_t *data)
 {
+    const char *prefix = cli->command->data_error ? cli->command->data_error : "";
+    const char *tmpl = flags_str(&cli->flags, "t");
     _cleanup_(freep) char *text = NULL;
     struct errtext e;
 
-    if (json && *tmpl) {
-        ui_error(cli, "Both json and template formatting are not allowed");
+    if (flags_bool(&cli->flags, "json") && *tmpl) {
+        ui_error(cli, "%sBoth json and template formatting are not allowed", prefix);
         return 1;
     }
-    if (json)
-        text = js_text(data, JS_INDENT);
+    if (!*tmpl)
+        text = js_text_sorted(data, JS_INDENT);
     else if (template_render(tmpl, data, &text, &e) < 0) {
-        ui_error(cli, "Error formatting the data: %s", e.text);
+        ui_error(cli, "%sError formatting the data: %s", prefix, e.text);
         return 1;
     }
     ui_out(cli, "%s", text);
@@ -194,9 +196,4 @@ int cli_format(struct cli *cli, bool json, const char *tmpl, const json_t *data)
 bool cli_wants_data(const struct cli *cli)
 {
     return flags_bool(&cli->flags, "json") || *flags_str(&cli->flags, "t");
-}
-
-int cli_print_data(struct cli *cli, const json_t *data)
-{
-    return cli_format(cli, flags_bool(&cli->flags, "json"), flags_str(&cli->flags, "t"), data);
 }
