@@ -97,8 +97,7 @@ static int check_whole(const struct conf_loader *l, bool for_agent, struct errte
     const struct conf *c = l->conf;
 
     if (!c->server.enabled && !c->client.enabled)
-        return err_set(e, -EINVAL,
-                       "Must specify either server, client or dev mode for the agent.");
+        return err_set(e, -EINVAL, "Must specify either server, client or dev mode for the agent.");
     if (!*c->data_dir && !c->dev)
         return err_set(e, -EINVAL, "Must specify data directory");
     if (!*c->data_dir && !for_agent)

@@ -47,27 +47,27 @@ struct conf_join {
 
 struct conf_server {
     bool enabled;
-    int bootstrap_expect;           /* 0 = do not bootstrap */
-    char *data_dir;                 /* default DATA_DIR/server */
+    int bootstrap_expect; /* 0 = do not bootstrap */
+    char *data_dir;       /* default DATA_DIR/server */
     bool rejoin_after_leave;
     bool non_voting_server;
-    char *encrypt;                  /* base64 key, "" = off */
-    int raft_multiplier;            /* 1..10: scales the raft timeouts */
-    int64_t raft_election_timeout;  /* 150ms: elections start after [t, t*4/3] of silence */
-    int64_t raft_heartbeat_interval;/* 30ms */
+    char *encrypt;                    /* base64 key, "" = off */
+    int raft_multiplier;              /* 1..10: scales the raft timeouts */
+    int64_t raft_election_timeout;    /* 150ms: elections start after [t, t*4/3] of silence */
+    int64_t raft_heartbeat_interval;  /* 30ms */
     uint64_t raft_snapshot_threshold; /* 8192 entries since the last snapshot */
-    uint64_t raft_trailing_logs;    /* 10240 entries kept behind a snapshot */
-    int64_t heartbeat_grace;        /* 10s */
-    int64_t min_heartbeat_ttl;      /* 10s */
+    uint64_t raft_trailing_logs;      /* 10240 entries kept behind a snapshot */
+    int64_t heartbeat_grace;          /* 10s */
+    int64_t min_heartbeat_ttl;        /* 10s */
     double max_heartbeats_per_second; /* 50 */
-    int64_t failover_heartbeat_ttl; /* 5m: what every node gets after a leader change */
+    int64_t failover_heartbeat_ttl;   /* 5m: what every node gets after a leader change */
     struct conf_join join;
 };
 
 struct conf_client {
     bool enabled;
-    char *state_dir, *alloc_dir;    /* defaults DATA_DIR/client, DATA_DIR/alloc */
-    struct conf_list servers;       /* "host[:rpcport]" */
+    char *state_dir, *alloc_dir; /* defaults DATA_DIR/client, DATA_DIR/alloc */
+    struct conf_list servers;    /* "host[:rpcport]" */
     struct conf_join server_join;
     char *node_class;
     struct conf_map meta, options;
@@ -76,17 +76,17 @@ struct conf_client {
 };
 
 struct conf_autopilot {
-    bool cleanup_dead_servers;      /* true */
-    int64_t last_contact_threshold; /* 200ms */
-    uint64_t max_trailing_logs;     /* 250 */
-    int min_quorum;                 /* 0 */
+    bool cleanup_dead_servers;         /* true */
+    int64_t last_contact_threshold;    /* 200ms */
+    uint64_t max_trailing_logs;        /* 250 */
+    int min_quorum;                    /* 0 */
     int64_t server_stabilization_time; /* 10s */
 };
 
 struct conf_limits {
-    int http_max_conns_per_client;  /* 100 */
-    int64_t http_body_max;          /* bytes of a request body, 32 MiB */
-    int http_threads;               /* workers of the HTTP gateway, 256 */
+    int http_max_conns_per_client; /* 100 */
+    int64_t http_body_max;         /* bytes of a request body, 32 MiB */
+    int http_threads;              /* workers of the HTTP gateway, 256 */
 };
 
 /* Settings of the gossip's timers; 0 keeps the built-in one. */
@@ -97,29 +97,29 @@ struct conf_gossip {
 };
 
 struct conf {
-    char *region;                   /* "global" */
-    char *datacenter;               /* "dc1" */
-    char *name;                     /* host name */
-    char *data_dir;                 /* absolute; a new temporary folder with -dev */
-    char *run_dir;                  /* sockets and pid files; default DATA_DIR/run, CONF_RUN_DIR_MAX bytes */
-    char *bind_addr;                /* "0.0.0.0"; -dev: 127.0.0.1 */
-    char *log_level;                /* "INFO" */
+    char *region;     /* "global" */
+    char *datacenter; /* "dc1" */
+    char *name;       /* host name */
+    char *data_dir;   /* absolute; a new temporary folder with -dev */
+    char *run_dir;    /* sockets and pid files; default DATA_DIR/run, CONF_RUN_DIR_MAX bytes */
+    char *bind_addr;  /* "0.0.0.0"; -dev: 127.0.0.1 */
+    char *log_level;  /* "INFO" */
     bool leave_on_interrupt, leave_on_terminate;
     bool enable_debug;
     bool dev;
-    bool disable_update_check;      /* accepted, without effect */
+    bool disable_update_check; /* accepted, without effect */
     struct conf_ports ports;
-    struct conf_addrs addresses;    /* listen: default bind_addr */
-    struct conf_addrs advertise;    /* "ip:port", resolved */
+    struct conf_addrs addresses; /* listen: default bind_addr */
+    struct conf_addrs advertise; /* "ip:port", resolved */
     struct conf_server server;
     struct conf_client client;
     struct conf_autopilot autopilot;
     struct conf_limits limits;
     struct conf_gossip gossip;
     struct conf_map http_api_response_headers;
-    struct conf_list files;         /* configuration files that were read, in order */
-    struct conf_list no_effect;     /* keys that were accepted but have no effect yet */
-    bool check;                     /* -check: show the configuration and end */
+    struct conf_list files;     /* configuration files that were read, in order */
+    struct conf_list no_effect; /* keys that were accepted but have no effect yet */
+    bool check;                 /* -check: show the configuration and end */
 };
 
 /*
@@ -164,6 +164,13 @@ char *conf_dump(const struct conf *conf);
  */
 int conf_node_id(const char *file, char out[static 37], struct errtext *e);
 
-/* Path of a socket or file in run_dir: "RUN_DIR/NAME" or, with ipc, "ipc://RUN_DIR/NAME". malloc'ed. */
+/*
+ * Makes what the node's roles need: data_dir, run_dir, the server's and the client's folders (0700,
+ * parents 0755). The error says which one cannot be made or written.
+ */
+int conf_make_dirs(const struct conf *conf, struct errtext *e);
+
+/* Path of a socket or file in run_dir: "RUN_DIR/NAME" or, with ipc, "ipc://RUN_DIR/NAME".
+ * malloc'ed. */
 char *conf_run_path(const struct conf *conf, const char *name);
 char *conf_run_ipc(const struct conf *conf, const char *name);

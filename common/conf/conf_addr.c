@@ -213,8 +213,7 @@ static int resolve_name(char host[static ADDR_TEXT_MAX * 2], struct errtext *e)
     r = getaddrinfo(host, NULL, &hints, &ai);
     if (r)
         return err_set(e, -EADDRNOTAVAIL, "lookup %s: %s", host, gai_strerror(r));
-    r = getnameinfo(ai->ai_addr, ai->ai_addrlen, host, ADDR_TEXT_MAX * 2, NULL, 0,
-                    NI_NUMERICHOST);
+    r = getnameinfo(ai->ai_addr, ai->ai_addrlen, host, ADDR_TEXT_MAX * 2, NULL, 0, NI_NUMERICHOST);
     freeaddrinfo(ai);
     return r ? err_set(e, -EADDRNOTAVAIL, "lookup: %s", gai_strerror(r)) : 0;
 }

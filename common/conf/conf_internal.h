@@ -18,41 +18,41 @@
 enum conf_type {
     CONF_STR,
     CONF_BOOL,
-    CONF_INT,          /* int, within min..max */
-    CONF_U64,          /* uint64_t, within min..max */
-    CONF_I64,          /* int64_t, within min..max */
-    CONF_FLOAT,        /* double, within min..max */
-    CONF_DUR,          /* int64_t nanoseconds, within min..max (given in milliseconds) */
-    CONF_IP,           /* IP address, or a {{ GetPrivateIP }} template: to listen on */
-    CONF_ADVERTISE,    /* the same, or a host name, with or without a port */
-    CONF_PATH,         /* absolute path */
-    CONF_KEY,          /* base64 of 16, 24 or 32 bytes */
-    CONF_LEVEL,        /* log level */
-    CONF_NAME,         /* region, datacenter, node name */
-    CONF_LIST,         /* strings */
-    CONF_HOSTS,        /* list of host[:port] */
-    CONF_MAP,          /* block of free keys, strings as values */
-    CONF_BLOCK,        /* block with rows of its own */
-    CONF_TITLED,       /* block with a title and rows of its own, repeatable */
-    CONF_OPAQUE,       /* block whose inside is not looked at */
+    CONF_INT,       /* int, within min..max */
+    CONF_U64,       /* uint64_t, within min..max */
+    CONF_I64,       /* int64_t, within min..max */
+    CONF_FLOAT,     /* double, within min..max */
+    CONF_DUR,       /* int64_t nanoseconds, within min..max (given in milliseconds) */
+    CONF_IP,        /* IP address, or a {{ GetPrivateIP }} template: to listen on */
+    CONF_ADVERTISE, /* the same, or a host name, with or without a port */
+    CONF_PATH,      /* absolute path */
+    CONF_KEY,       /* base64 of 16, 24 or 32 bytes */
+    CONF_LEVEL,     /* log level */
+    CONF_NAME,      /* region, datacenter, node name */
+    CONF_LIST,      /* strings */
+    CONF_HOSTS,     /* list of host[:port] */
+    CONF_MAP,       /* block of free keys, strings as values */
+    CONF_BLOCK,     /* block with rows of its own */
+    CONF_TITLED,    /* block with a title and rows of its own, repeatable */
+    CONF_OPAQUE,    /* block whose inside is not looked at */
     CONF_OPAQUE_TITLED,
 };
 
 enum {
-    CONF_F_RELOAD = 1 << 0, /* takes effect on SIGHUP */
-    CONF_F_STICKY = 1 << 1, /* a bool that later sources can only switch on, as in Nomad */
-    CONF_F_ALIAS = 1 << 2,  /* shares its field with another row */
-    CONF_F_SECRET = 1 << 3, /* not shown in conf_dump() */
+    CONF_F_RELOAD = 1 << 0,  /* takes effect on SIGHUP */
+    CONF_F_STICKY = 1 << 1,  /* a bool that later sources can only switch on, as in Nomad */
+    CONF_F_ALIAS = 1 << 2,   /* shares its field with another row */
+    CONF_F_SECRET = 1 << 3,  /* not shown in conf_dump() */
     CONF_F_DERIVED = 1 << 4, /* resolved after loading: what differs may just be the network */
 };
 
 struct conf_row {
     const char *path; /* "server.bootstrap_expect" */
     enum conf_type type;
-    const char *def;  /* as it would stand in a file, NULL: empty, 0, false */
+    const char *def; /* as it would stand in a file, NULL: empty, 0, false */
     int64_t min, max;
     unsigned flags;
-    size_t offset;    /* in struct conf, or CONF_NO_EFFECT */
+    size_t offset; /* in struct conf, or CONF_NO_EFFECT */
 };
 
 #define CONF_ROWS_MAX 320

@@ -36,7 +36,8 @@ static int load_map(struct conf_loader *l, const struct conf_row *row, json_t *o
     const char *key;
     json_t *v;
 
-    json_object_foreach(obj, key, v) {
+    json_object_foreach(obj, key, v)
+    {
         char *text = scalar_text(v);
         int r = text ? conf_value_map_put(l->conf, row, key, text, l->e)
                      : err_set(l->e, -EINVAL, "the value of \"%s\" is not a string", key);
@@ -54,11 +55,12 @@ static int load_titled(struct conf_loader *l, const struct conf_row *row, json_t
     const char *title;
     json_t *v;
 
-    json_object_foreach(obj, title, v) {
-        int r = json_is_object(v) ? load_block(l, row->path, v, depth)
-                                  : conf_loader_error(l, row,
-                                                      err_set(l->e, -EINVAL,
-                                                              "\"%s\" is not a block", title));
+    json_object_foreach(obj, title, v)
+    {
+        int r =
+            json_is_object(v)
+                ? load_block(l, row->path, v, depth)
+                : conf_loader_error(l, row, err_set(l->e, -EINVAL, "\"%s\" is not a block", title));
 
         if (r)
             return r;
@@ -138,7 +140,8 @@ static int load_block(struct conf_loader *l, const char *block, const json_t *ob
 
     if (depth > CONF_DEPTH_MAX)
         return err_set(l->e, -EINVAL, "%s: nested too deeply", l->file);
-    json_object_foreach((json_t *)obj, key, v) {
+    json_object_foreach((json_t *)obj, key, v)
+    {
         const char *name = strrchr(block, '.');
         char path[256];
         const struct conf_row *row;

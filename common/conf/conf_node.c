@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/prng.h"
@@ -101,6 +102,42 @@ int conf_node_id(const char *file, char out[static 37], struct errtext *e)
         return r;
     r = make_id(file, e);
     return r ? r : read_id(file, out, e);
+}
+
+static int make_dir(const char *key, const char *dir, struct errtext *e)
+{
+    char *path = xstrdup(dir);
+    int r = 0;
+
+    for (char *p = path + 1; !r && *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = 0;
+        if (mkdir(path, 0755) != 0 && errno != EEXIST)
+            r = -errno;
+        *p = '/';
+    }
+    if (!r && mkdir(path, 0700) != 0 && errno != EEXIST)
+        r = -errno;
+    if (!r && access(path, W_OK | X_OK) != 0)
+        r = -errno;
+    free(path);
+    return r ? err_set(e, r, "%s %s is not writable: %s", key, dir, strerror(-r)) : 0;
+}
+
+int conf_make_dirs(const struct conf *c, struct errtext *e)
+{
+    int r = make_dir("data_dir", c->data_dir, e);
+
+    if (!r)
+        r = make_dir("run_dir", c->run_dir, e);
+    if (!r && c->server.enabled)
+        r = make_dir("server.data_dir", c->server.data_dir, e);
+    if (!r && c->client.enabled)
+        r = make_dir("client.state_dir", c->client.state_dir, e);
+    if (!r && c->client.enabled)
+        r = make_dir("client.alloc_dir", c->client.alloc_dir, e);
+    return r;
 }
 
 char *conf_run_path(const struct conf *conf, const char *name)

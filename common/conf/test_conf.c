@@ -107,8 +107,7 @@ static const struct {
      EL "@:1: server.min_heartbeat_ttl: 1ms is out of range 100ms..24h0m0s"},
     {"server { max_heartbeats_per_second = \"many\" }",
      EL "@:1: server.max_heartbeats_per_second: \"many\" is not a number"},
-    {"server { raft_multiplier = 11 }",
-     EL "@:1: server.raft_multiplier: 11 is out of range 1..10"},
+    {"server { raft_multiplier = 11 }", EL "@:1: server.raft_multiplier: 11 is out of range 1..10"},
     {"server { job_gc_interval = \"soon\" }",
      EL "@:1: server.job_gc_interval: \"soon\" is not a duration such as \"30s\" or \"1h30m\""},
     {"data_dir = \"rel\"", EL "@:1: data-dir must be given as an absolute path: got rel"},
@@ -121,7 +120,7 @@ static const struct {
      EL "@:1: Invalid encryption key: it has 5 bytes, not 16, 24 or 32"},
     {"server { encrypt = \"!\" }", EL "@:1: Invalid encryption key: illegal base64 data"},
     {"log_level = \"loud\"", EL "@:1: Invalid log level: loud. Valid log levels are: "
-                             "[TRACE DEBUG INFO WARN ERROR]"},
+                                "[TRACE DEBUG INFO WARN ERROR]"},
     {"bind_addr = \"300.1.1.1\"", EL "@:1: bind_addr: \"300.1.1.1\" is not an IP address"},
     {"addresses { http = \"localhost\" }",
      EL "@:1: addresses.http: \"localhost\" is not an IP address"},
@@ -201,8 +200,7 @@ static const struct {
     {"{\"ports\":{\"http\":\"x\"}}", EL "@: ports.http: \"x\" is not a whole number"},
     {"{\"server\":{\"start_join\":[{}]}}",
      EL "@: server.start_join: only strings and numbers may stand in a list here"},
-    {"{\"client\":{\"meta\":{\"a\":[]}}}",
-     EL "@: client.meta: the value of \"a\" is not a string"},
+    {"{\"client\":{\"meta\":{\"a\":[]}}}", EL "@: client.meta: the value of \"a\" is not a string"},
     {"{\"client\":{\"host_volume\":{\"ca\":1}}}",
      EL "@: client.host_volume: \"ca\" is not a block"},
 };
@@ -292,23 +290,22 @@ START_TEST(test_tutorial_words)
     struct errtext e;
     const char *file;
 
-    file = put("a.hcl",
-               "# comment\n"
-               "data_dir = \"/opt/x\"  bind_addr = \"127.0.1.1\"  region = \"west\" // c\n"
-               "server { enabled = true, bootstrap_expect = 3\n"
-               "  server_join { retry_join = [\"127.0.1.1\", \"127.0.1.2:4648\",] } /* x\n"
-               "*/  raft_multiplier = \"2\" retry_max = 7\n"
-               "}\n"
-               "client {\n"
-               "  meta = { rack = \"r${HOME}1\"\n \"a.b\" = <<-EOF\n"
-               "      two\n"
-               "       lines \"q\" \\ $x\n"
-               "    EOF\n"
-               "  }\n"
-               "  options { \"driver.raw_exec.enable\" = 1 }\n"
-               "}\n"
-               "plugin \"raw_exec\" { config { enabled = true  x = [{a=1}, \"b\"] } }\n"
-               "ports { http = 14646 }\n");
+    file = put("a.hcl", "# comment\n"
+                        "data_dir = \"/opt/x\"  bind_addr = \"127.0.1.1\"  region = \"west\" // c\n"
+                        "server { enabled = true, bootstrap_expect = 3\n"
+                        "  server_join { retry_join = [\"127.0.1.1\", \"127.0.1.2:4648\",] } /* x\n"
+                        "*/  raft_multiplier = \"2\" retry_max = 7\n"
+                        "}\n"
+                        "client {\n"
+                        "  meta = { rack = \"r${HOME}1\"\n \"a.b\" = <<-EOF\n"
+                        "      two\n"
+                        "       lines \"q\" \\ $x\n"
+                        "    EOF\n"
+                        "  }\n"
+                        "  options { \"driver.raw_exec.enable\" = 1 }\n"
+                        "}\n"
+                        "plugin \"raw_exec\" { config { enabled = true  x = [{a=1}, \"b\"] } }\n"
+                        "ports { http = 14646 }\n");
     ck_assert_int_lt(load(&c, &e, "-config", file, NULL), 0); /* retry_max and server_join */
     file = put("a.hcl", "data_dir = \"/opt/x//y/\"  bind_addr = \"127.0.1.1\"  region = \"west\"\n"
                         "server { enabled = true, bootstrap_expect = 3\n"
@@ -347,11 +344,12 @@ START_TEST(test_json)
     struct errtext e;
     const char *file;
 
-    file = put("a.json", "{\"region\":\"east\",\"data_dir\":\"/d\",\"bind_addr\":\"::1\","
-                         "\"server\":[{\"enabled\":true},{\"bootstrap_expect\":\"5\"}],"
-                         "\"client\":{\"meta\":{\"n\":7},\"host_volume\":{\"ca\":{\"path\":\"/p\"}},"
-                         "\"servers\":\"a\"},\"ports\":{\"http\":null},"
-                         "\"plugin\":[{\"raw_exec\":{\"config\":[]}}]}");
+    file =
+        put("a.json", "{\"region\":\"east\",\"data_dir\":\"/d\",\"bind_addr\":\"::1\","
+                      "\"server\":[{\"enabled\":true},{\"bootstrap_expect\":\"5\"}],"
+                      "\"client\":{\"meta\":{\"n\":7},\"host_volume\":{\"ca\":{\"path\":\"/p\"}},"
+                      "\"servers\":\"a\"},\"ports\":{\"http\":null},"
+                      "\"plugin\":[{\"raw_exec\":{\"config\":[]}}]}");
     ck_assert_int_eq(load(&c, &e, "-config", file, NULL), 0);
     ck_assert_str_eq(c->region, "east");
     ck_assert(c->server.enabled);
@@ -428,9 +426,8 @@ START_TEST(test_compare)
     struct errtext e;
 
     ck_assert_int_eq(load(&a, &e, "-server", "-data-dir=/x", "-bind=127.0.0.1", NULL), 0);
-    ck_assert_int_eq(load(&b, &e, "-server", "-data-dir=/x", "-bind=127.0.0.1",
-                          "-log-level=DEBUG", "-encrypt=cg8StVXbQJ0gPvMd9o7yrg==", "-region=r",
-                          NULL),
+    ck_assert_int_eq(load(&b, &e, "-server", "-data-dir=/x", "-bind=127.0.0.1", "-log-level=DEBUG",
+                          "-encrypt=cg8StVXbQJ0gPvMd9o7yrg==", "-region=r", NULL),
                      0);
     conf_compare(a, b, &applied, &fixed);
     ck_assert_uint_eq(applied.n, 1);
