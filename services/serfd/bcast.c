@@ -104,6 +104,8 @@ size_t bcast_pick(struct bcast_queue *q, size_t overhead, size_t *room, unsigned
     struct bcast_item picked[64];
     size_t n = 0, kept = 0, i;
 
+    if (q->n == 0)
+        return 0;
     n_max = MIN(n_max, ARRAY_LEN(picked));
     for (i = 0; i < q->n && n < n_max && *room > overhead; i++) {
         if (q->items[i].len + overhead > *room) {

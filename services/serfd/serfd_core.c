@@ -195,6 +195,7 @@ void serf_options_default(struct serf_options *o)
     /* memberlist's LAN profile: section 9. Leave waits are cut so that a node stops in 4 s. */
     o->probe_interval = NS_PER_SEC;
     o->probe_timeout = 500 * NS_PER_MS;
+    o->probe_pace = 500 * NS_PER_MS;
     o->gossip_interval = 200 * NS_PER_MS;
     o->push_pull_interval = 30 * NS_PER_SEC;
     o->gossip_to_dead = 30 * NS_PER_SEC;

@@ -29,6 +29,7 @@ enum node_state { NODE_ALIVE = 0, NODE_SUSPECT = 1, NODE_DEAD = 2, NODE_LEFT = 3
 struct suspicion {
     int64_t start, min, max;
     unsigned k, n; /* confirmations wanted and had */
+    bool refused;  /* its host refuses connections and nobody else reaches it */
     char *from[CONFIRMERS_MAX + 1]; /* the accuser, then the confirmers */
 };
 
@@ -49,7 +50,7 @@ struct member {
     bool in_serf;
     enum serf_status status;
     uint64_t ltime;
-    int64_t gone_at; /* since when left or failed */
+    int64_t gone_at; /* since when leaving, left or failed */
     bool prune;      /* to be forgotten as soon as it has left */
 
     struct coord_peer *coord;
@@ -77,6 +78,7 @@ struct probe {
     bool asked_others;
     unsigned nacks_expected, nacks;
     uint64_t dial; /* TCP fallback; 0: none */
+    bool refused;  /* TCP was refused: the host lives, the process does not */
 };
 
 /* A ping that we make for somebody else. */
@@ -193,6 +195,7 @@ struct node_claim {
 };
 void nodes_alive(struct serf *s, const struct node_claim *c);
 void nodes_suspect(struct serf *s, struct span name, uint32_t inc, struct span from);
+void nodes_refused(struct serf *s, struct member *m);
 void nodes_dead(struct serf *s, struct span name, uint32_t inc, struct span from);
 void nodes_suspicion_due(struct serf *s);
 void nodes_postpone(struct serf *s, int64_t late); /* all suspicions */
@@ -204,6 +207,7 @@ bool claim_vsn_valid(struct span vsn);
 /* serfd_probe.c */
 void probe_start(struct serf *s);
 void probe_postpone(struct serf *s, int64_t late); /* the end of the one under way */
+void probe_now(struct serf *s, struct member *m); /* next, and soon */
 void probe_stage(struct serf *s);
 void probe_relay_due(struct serf *s);
 void probe_on_ping(struct serf *s, const struct gossip_addr *from, struct span body);
@@ -233,6 +237,7 @@ uint64_t exchange_dial(struct serf *s, enum dial_kind kind, const struct gossip_
                        uint64_t user_id, struct span msg, int64_t timeout_ns);
 void exchange_periodic(struct serf *s);
 void exchange_sync(struct serf *s);
+void exchange_sync_soon(struct serf *s); /* a new member was learned */
 void exchange_reconnect(struct serf *s);
 
 /* serfd_intents.c */

@@ -106,7 +106,7 @@ void exchange_sync(struct serf *s)
         core_arm(s, T_SYNC, s->now + SYNC_WAIT_MIN + core_random_part(s, 2 * SYNC_WAIT_SPREAD));
 }
 
-static void sync_soon(struct serf *s)
+void exchange_sync_soon(struct serf *s)
 {
     /* In large pools only some do: the amount of exchanges must not grow with n * n. */
     if (!s->o.sync_on_join || prng_below(&s->prng, MAX(s->n_list, (size_t)1)) >= 128)
@@ -249,7 +249,6 @@ static int merge_check(const struct serf *s, const struct remote_state *st, stru
 static int merge_state(struct serf *s, const struct remote_state *st, struct errtext *e)
 {
     struct span me = SPAN_STR(s->self->name);
-    uint64_t version = s->version;
     int r = merge_check(s, st, e);
 
     if (r)
@@ -267,8 +266,6 @@ static int merge_state(struct serf *s, const struct remote_state *st, struct err
     }
     if (st->user.len)
         serf_merge_state(s, st->user, st->join);
-    if (s->version != version)
-        sync_soon(s);
     return 0;
 }
 

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+/* Nobody takes longer to go: peers wait 5 s for each of two broadcasts and 1 s more. */
+#define LEAVING_MAX          (30 * NS_PER_SEC)
 #define JOIN_REPEAT_INTERVAL (5 * NS_PER_SEC)
 
 /* True when the clock rose. */
@@ -29,7 +31,7 @@ static void member_set_status(struct serf *s, struct member *m, enum serf_status
     if (m->status == status)
         return;
     m->status = status;
-    if (status == SERF_LEFT || status == SERF_FAILED)
+    if (status != SERF_ALIVE)
         m->gone_at = s->now;
     core_changed(s);
     core_note(s, levels[status], "member %s member=%s addr=%s", serf_status_name(status), m->name,
@@ -110,6 +112,7 @@ void serf_node_joined(struct serf *s, struct member *m)
         if (ri)
             m->ltime = ri->ltime;
         member_set_status(s, m, ri && ri->leave ? SERF_LEAVING : SERF_ALIVE);
+        exchange_sync_soon(s);
     } else {
         member_set_status(s, m, SERF_ALIVE);
     }
@@ -153,6 +156,14 @@ void serf_on_join_intent(struct serf *s, const struct msg_join *msg, struct span
     }
     if (msg->ltime <= m->ltime)
         return;
+    if (m == s->self && msg->ltime > s->join_ltime && !core_leaving(s)) {
+        /*
+         * Somebody holds an intent about us that we did not utter in this life, maybe a leave
+         * intent: he shows us as leaving until he hears a newer word (pitfall 15).
+         */
+        serf_announce_join(s);
+        return;
+    }
     m->ltime = msg->ltime;
     m->prune = false;
     if (m->status == SERF_LEAVING)
@@ -219,6 +230,8 @@ void serf_reap(struct serf *s)
         if ((m->status == SERF_FAILED && age > s->o.reconnect_timeout) ||
             (m->status == SERF_LEFT && age > s->o.tombstone_timeout))
             member_erase(s, m);
+        else if (m->status == SERF_LEAVING && age > LEAVING_MAX && member_usable(m))
+            member_set_status(s, m, SERF_ALIVE); /* it never went: an old intent, or a lie */
     }
     for (size_t i = s->n_recent; i-- > 0;) {
         if (s->now - s->recent[i].at > s->o.recent_intent_timeout)

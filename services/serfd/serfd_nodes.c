@@ -98,7 +98,7 @@ static int64_t suspicion_end(const struct suspicion *sus)
 {
     double frac, t;
 
-    if (sus->k < 1)
+    if (sus->refused || sus->k < 1)
         return sus->start + sus->min;
     frac = log((double)sus->n + 1) / log((double)sus->k + 1);
     t = (double)sus->max - (double)(sus->max - sus->min) * frac;
@@ -123,6 +123,19 @@ static void suspicion_start(struct serf *s, struct member *m, struct span from)
     sus->from[0] = xstrndup((const char *)from.p, from.len);
     m->suspicion = sus;
     core_arm(s, T_SUSPICION, suspicion_end(sus));
+}
+
+/*
+ * Our own probe was refused by the host and all helpers had no answer either: there is no process
+ * that could refute. It only gets the time that a restart takes to come back.
+ */
+void nodes_refused(struct serf *s, struct member *m)
+{
+    if (!m->suspicion)
+        return;
+    m->suspicion->refused = true;
+    m->suspicion->min = MIN(m->suspicion->min, s->o.probe_interval * 3 / 2);
+    core_arm(s, T_SUSPICION, MAX(s->now, suspicion_end(m->suspicion)));
 }
 
 /* Is `from` a new confirmation that counts? */
@@ -304,7 +317,7 @@ void nodes_alive(struct serf *s, const struct node_claim *c)
 static void look_out_of_turn(struct serf *s, struct member *m)
 {
     if (prng_below(&s->prng, MAX(s->n_list, (size_t)1)) < 8)
-        s->probe_urgent = m;
+        probe_now(s, m);
 }
 
 void nodes_suspect(struct serf *s, struct span name, uint32_t inc, struct span from)

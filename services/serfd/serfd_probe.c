@@ -5,6 +5,7 @@
  */
 #include "serfd_core_int.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define HELPERS_MAX 8
@@ -147,9 +148,9 @@ void probe_postpone(struct serf *s, int64_t late)
     s->at[T_PROBE_STAGE] += late;
 }
 
-static void probe_end(struct serf *s)
+static void probe_end(struct serf *s, int64_t interval)
 {
-    int64_t next = s->probe.start + s->o.probe_interval * (int64_t)(s->score + 1);
+    int64_t next = s->probe_urgent ? s->now : s->probe.start + interval * (int64_t)(s->score + 1);
 
     s->probe.target = NULL;
     s->at[T_PROBE_STAGE] = NEVER;
@@ -159,20 +160,32 @@ static void probe_end(struct serf *s)
 static void probe_succeed(struct serf *s)
 {
     probe_score(s, -1);
-    probe_end(s);
+    probe_end(s, s->o.probe_pace);
+}
+
+void probe_now(struct serf *s, struct member *m)
+{
+    if (s->probe.target == m)
+        return;
+    s->probe_urgent = m;
+    if (!s->probe.target)
+        core_arm(s, T_PROBE, s->now);
 }
 
 static void probe_fail(struct serf *s)
 {
     struct member *m = s->probe.target;
+    bool refused = s->probe.refused && s->probe.nacks >= s->probe.nacks_expected;
 
     if (s->probe.nacks_expected > 0)
         probe_score(s, (int)(s->probe.nacks_expected - s->probe.nacks));
     else
         probe_score(s, 1);
-    probe_end(s);
+    probe_end(s, s->o.probe_interval);
     core_note(s, LOG_DEBUG, "no answer to probe member=%s", m->name);
     nodes_suspect(s, SPAN_STR(m->name), m->inc, SPAN_STR(s->self->name));
+    if (refused)
+        nodes_refused(s, m);
 }
 
 static bool may_help(const struct serf *s, const struct member *m)
@@ -244,6 +257,7 @@ void probe_on_dialed(struct serf *s, const struct dial *d, int err, struct span 
     if (!s->probe.target || s->probe.dial != d->id)
         return;
     s->probe.dial = 0;
+    s->probe.refused = err == -ECONNREFUSED;
     if (err == 0 && answer.len > 0 && answer.p[0] == ML_ACK &&
         msg_get((struct span){answer.p + 1, answer.len - 1}, &msg_ack_schema, &ack, &scratch) &&
         ack.seq == s->probe.seq) {
