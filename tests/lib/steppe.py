@@ -16,6 +16,7 @@ Environment:
     STEPPE_TEST_AGENT  another agent program (a real nomad): the tests' own test
     STEPPE_TEST_SCALE  multiplies every deadline (default 1), for slow machines and sanitizers
     STEPPE_TEST_KEEP   keep the temporary folders
+    STEPPE_TEST_LOG    level of the agents' logs (default DEBUG)
 """
 
 import contextlib
@@ -219,7 +220,7 @@ class Node:
         if self.region:
             lines.append('region = "%s"' % self.region)
         lines += ['name = "%s"' % self.name, 'data_dir = "%s"' % self.data_dir,
-                  'bind_addr = "%s"' % self.addr, 'log_level = "DEBUG"',
+                  'bind_addr = "%s"' % self.addr, 'log_level = "%s"' % os.environ.get('STEPPE_TEST_LOG', 'DEBUG'),
                   'disable_update_check = true']
         if not is_nomad():
             lines.append('run_dir = "%s"' % self.run_dir)
