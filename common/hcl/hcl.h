@@ -12,7 +12,7 @@
 #define HCL_SIZE_MAX  ((size_t)1 << 20) /* bytes of one document */
 #define HCL_DEPTH_MAX 64                /* blocks and lists within each other */
 #define HCL_NODES_MAX 65536             /* items and list elements of one document */
-#define HCL_ITEMS_MAX 4096              /* items of one object: look-ups in it are linear */
+#define HCL_ITEMS_MAX 2048              /* items of one object: look-ups in it are linear */
 #define HCL_ERROR_MAX 2048
 
 /* Where and what; filled on failure only. The text alone is what Nomad prints, newlines included.
@@ -34,6 +34,7 @@ enum hcl_type {
 
 struct hcl_key {
     const char *text; /* never NULL; holds no NUL */
+    uint32_t hash;    /* of the text, the same in any case */
     unsigned line, column;
     bool quoted;
 };
@@ -42,6 +43,7 @@ struct hcl_key {
 struct hcl_item {
     const struct hcl_key *keys;
     unsigned n_keys;
+    uint32_t hash;         /* of the first key, to find it without following `keys` */
     unsigned line, column; /* of the first key as written, also when keys were stripped */
     struct hcl_node *val;
 };

@@ -53,11 +53,18 @@ struct hcl_value *hcl_member_map(struct hcl_ctx *c, struct hcl_value *out, const
     return v;
 }
 
-static bool key_valid(const struct hcl_block *b, const char *key)
+static bool is_field(const struct hcl_block *b, const char *key)
 {
     for (const struct hcl_field *fd = b->fields; fd && fd->key; fd++)
         if (fd->key[0] >= 'a' && strcmp(fd->key, key) == 0)
             return true;
+    return false;
+}
+
+static bool key_valid(const struct hcl_block *b, const char *key)
+{
+    if (is_field(b, key))
+        return true;
     for (const struct hcl_child *ch = b->children; ch && ch->key; ch++)
         if (strcmp(ch->key, key) == 0)
             return true;
@@ -103,11 +110,29 @@ static int child_decode(struct hcl_ctx *c, const struct hcl_child *ch, struct hc
     return r;
 }
 
+/*
+ * Decodes what the block's fields want. What is wrong further inside has been found when the job
+ * was decoded as a whole, which Nomad does at every level again.
+ */
+static int map_decode(struct hcl_ctx *c, const struct hcl_block *b, struct hcl_frame *f)
+{
+    const struct hcl_items *all = &f->node->items;
+    struct hcl_items own = {0};
+
+    if (b->whole || f->node->type != HCL_OBJECT)
+        return hcl_value_decode_node(c, f->node, &f->map);
+    own.v = hcl_alloc(&c->arena, all->n * sizeof(*own.v));
+    for (size_t i = 0; i < all->n; i++)
+        if (is_field(b, all->v[i].keys[0].text))
+            own.v[own.n++] = all->v[i];
+    return hcl_value_decode(c, &own, &f->map);
+}
+
 /* Everything but the children. */
 static int fields_decode(struct hcl_ctx *c, const struct hcl_block *b, struct hcl_frame *f)
 {
     const struct hcl_value *name;
-    int r = hcl_value_decode_node(c, f->node, &f->map);
+    int r = map_decode(c, b, f);
 
     if (r == 0 && b->prepare)
         r = b->prepare(c, f);
@@ -131,14 +156,14 @@ int hcl_block_decode(struct hcl_ctx *c, const struct hcl_block *b, const struct 
     f->node = n;
     if (n->type != HCL_OBJECT && b->not_object)
         return hcl_ctx_fail(c, n->line, n->column, "%s", hcl_subst(c, b->not_object, f->label, 0));
-    if (b->keys_last)
+    if (b->whole)
         r = fields_decode(c, b, f);
     if (r < 0)
         return r;
     r = keys_check(c, b, n);
     if (r < 0)
         return b->key_prefix ? prefixed(c, r, hcl_subst(c, b->key_prefix, f->label, 0), false) : r;
-    if (!b->keys_last && !b->raw)
+    if (!b->whole && !b->raw)
         r = fields_decode(c, b, f);
     if (r < 0 || f->skip)
         return r;
@@ -171,10 +196,9 @@ static struct hcl_node *gather(struct hcl_ctx *c, const struct hcl_items *items,
 
     for (size_t i = 0; i < items->n; i++) {
         const struct hcl_item *it = &items->v[i];
-        unsigned strip = label ? 1 : 0;
         struct hcl_item *to;
 
-        if (it->n_keys <= strip || (label && strcmp(it->keys[0].text, label) != 0))
+        if (it->n_keys <= (label ? 1 : 0) || (label && strcmp(it->keys[0].text, label) != 0))
             continue;
         if (!n) {
             n = hcl_alloc(&c->arena, sizeof(*n));
@@ -183,8 +207,8 @@ static struct hcl_node *gather(struct hcl_ctx *c, const struct hcl_items *items,
         }
         to = &n->items.v[n->items.n++];
         *to = *it;
-        to->keys += strip;
-        to->n_keys -= strip;
+        if (label)
+            hcl_item_strip(to);
     }
     return n;
 }

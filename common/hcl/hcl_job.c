@@ -324,7 +324,7 @@ const struct hcl_block hcl_job_block = {
     .children = job_children,
     .not_object = "job '%s' value: should be an object",
     .key_prefix = "job:",
-    .keys_last = true,
+    .whole = true,
     .prepare = job_prepare,
 };
 

@@ -72,7 +72,7 @@ struct hcl_block {
     const char *type_prefix; /* before a field that has the wrong type; flat */
     bool strict;             /* no weak typing */
     bool raw;                /* nothing but children */
-    bool keys_last;          /* wrong types are reported before invalid keys */
+    bool whole;              /* decoded with all that is in it, before its keys are checked */
     bool named;              /* labelled by its field "Name" */
     int (*prepare)(struct hcl_ctx *c, struct hcl_frame *f); /* before the fields */
     int (*finish)(struct hcl_ctx *c, struct hcl_frame *f);  /* after the children */

@@ -197,8 +197,8 @@ static int key_add(struct parser *p, struct hcl_item *it, unsigned *cap)
         it->keys = hcl_grow(a, it->keys, it->n_keys * sizeof(*keys), *cap * sizeof(*keys));
     }
     keys = (struct hcl_key *)it->keys;
-    keys[it->n_keys++] =
-        (struct hcl_key){text, t->pos.line, t->pos.column, t->type == HCL_TOK_STRING};
+    keys[it->n_keys++] = (struct hcl_key){text, hcl_hash(text), t->pos.line, t->pos.column,
+                                          t->type == HCL_TOK_STRING};
     return 0;
 }
 
@@ -255,6 +255,7 @@ static int item(struct parser *p, struct hcl_item *it)
     }
     if (r != 0)
         return r;
+    it->hash = it->keys[0].hash;
     it->line = it->keys[0].line;
     it->column = it->keys[0].column;
     r = p->tok.type == HCL_TOK_ASSIGN ? value(p, &it->val) : object_body(p, &it->val);

@@ -72,16 +72,18 @@ static int member(struct parser *p, struct hcl_item *it)
 
     if (p->tok.type != HCL_TOK_STRING)
         return fail_expected(p, "STRING");
-    *key = (struct hcl_key){NULL, p->tok.pos.line, p->tok.pos.column, true};
+    *key = (struct hcl_key){NULL, 0, p->tok.pos.line, p->tok.pos.column, true};
     r = string_text(p, &key->text, &len);
     if (r < 0)
         return r;
     if (strlen(key->text) != len)
         return hcl_fail(p->err, -EINVAL, key->line, key->column, "invalid string literal");
+    key->hash = hcl_hash(key->text);
     if (scan(p) != HCL_TOK_COLON)
         return fail_expected(p, "COLON");
     it->keys = key;
     it->n_keys = 1;
+    it->hash = key->hash;
     it->line = key->line;
     it->column = key->column;
     (void)scan(p);

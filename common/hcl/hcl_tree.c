@@ -128,25 +128,49 @@ bool hcl_list_add(struct hcl_doc *d, struct hcl_node *list, struct hcl_node *ele
     return true;
 }
 
+/* FNV-1a. */
+uint32_t hcl_hash(const char *text)
+{
+    uint32_t h = 2166136261u;
+
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+
+        h = (h ^ (c >= 'A' && c <= 'Z' ? c + 32u : c)) * 16777619u;
+    }
+    return h;
+}
+
+void hcl_item_strip(struct hcl_item *it)
+{
+    assert(it->n_keys > 0);
+    it->keys++;
+    it->n_keys--;
+    it->hash = it->n_keys ? it->keys[0].hash : 0;
+}
+
+static bool first_key_is(const struct hcl_item *it, const char *key, uint32_t hash)
+{
+    return it->hash == hash && it->n_keys > 0 && strcasecmp(it->keys[0].text, key) == 0;
+}
+
 static struct hcl_items narrow(struct hcl_arena *a, const struct hcl_items *items, const char *key,
                                bool labelled)
 {
     struct hcl_items out = {0};
+    uint32_t hash = key ? hcl_hash(key) : 0;
 
     for (size_t i = 0; i < items->n; i++) {
         const struct hcl_item *it = &items->v[i];
 
-        if (key ? (it->n_keys == 0 || strcasecmp(it->keys[0].text, key) != 0)
-                : (it->n_keys > 0) != labelled)
+        if (key ? !first_key_is(it, key, hash) : (it->n_keys > 0) != labelled)
             continue;
         if (room_needed(out.n))
             out.v =
                 hcl_grow(a, out.v, out.n * sizeof(*it), MAX(2 * out.n, (size_t)4) * sizeof(*it));
         out.v[out.n] = *it;
-        if (key) {
-            out.v[out.n].keys++;
-            out.v[out.n].n_keys--;
-        }
+        if (key)
+            hcl_item_strip(&out.v[out.n]);
         out.n++;
     }
     return out;
@@ -216,10 +240,11 @@ int hcl_parse(const char *src, size_t len, struct hcl_node **ret, struct hcl_err
 
 struct hcl_node *hcl_free(struct hcl_node *root)
 {
-    struct hcl_doc *d = CONTAINER_OF(root, struct hcl_doc, root);
+    struct hcl_doc *d;
 
     if (!root)
         return NULL;
+    d = CONTAINER_OF(root, struct hcl_doc, root);
     hcl_arena_fini(&d->arena);
     free(d);
     return NULL;

@@ -35,6 +35,12 @@ struct hcl_node *hcl_node_new(struct hcl_doc *d, enum hcl_type type, unsigned li
 bool hcl_items_add(struct hcl_doc *d, struct hcl_items *items, const struct hcl_item *item);
 bool hcl_list_add(struct hcl_doc *d, struct hcl_node *list, struct hcl_node *elem);
 
+/* Drops the first key. */
+void hcl_item_strip(struct hcl_item *it);
+
+/* The same for texts that differ only in the case of ASCII letters. */
+uint32_t hcl_hash(const char *text);
+
 /* Items whose first key is `key` in any case, without that key. */
 struct hcl_items hcl_filter(struct hcl_arena *a, const struct hcl_items *items, const char *key);
 /* Of filtered items: those with a label left, and those with none. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+PRINTF_LIKE(2, 0)
 static const char *ctx_vprintf(struct hcl_ctx *c, const char *fmt, va_list ap)
 {
     char buf[HCL_ERROR_MAX];
@@ -131,16 +132,6 @@ void hcl_value_append(struct hcl_ctx *c, struct hcl_value *list, struct hcl_valu
     list->list.v[list->list.n++] = v;
 }
 
-/* FNV-1a. */
-static uint32_t key_hash(const char *key)
-{
-    uint32_t h = 2166136261u;
-
-    for (; *key; key++)
-        h = (h ^ (unsigned char)*key) * 16777619u;
-    return h;
-}
-
 static struct hcl_member *map_find(const struct hcl_value *map, const char *key, uint32_t hash)
 {
     assert(map->kind == HCL_V_MAP);
@@ -152,14 +143,14 @@ static struct hcl_member *map_find(const struct hcl_value *map, const char *key,
 
 struct hcl_value *hcl_value_get(const struct hcl_value *map, const char *key)
 {
-    struct hcl_member *m = map_find(map, key, key_hash(key));
+    struct hcl_member *m = map_find(map, key, hcl_hash(key));
 
     return m ? m->val : NULL;
 }
 
 void hcl_value_set(struct hcl_ctx *c, struct hcl_value *map, const char *key, struct hcl_value *v)
 {
-    uint32_t hash = key_hash(key);
+    uint32_t hash = hcl_hash(key);
     struct hcl_member *m = map_find(map, key, hash);
 
     assert(v);
@@ -197,22 +188,39 @@ const char *hcl_node_name(enum hcl_type t)
                            : "*ast.LiteralType";
 }
 
-static int decode_map(struct hcl_ctx *c, const struct hcl_items *items, const char *name,
+/* The way from the root to a value, for messages: "root.config[0].args". */
+struct where {
+    const struct where *up; /* NULL: the root */
+    const char *key;        /* NULL: element i of a list */
+    size_t i;
+};
+
+static int decode_map(struct hcl_ctx *c, const struct hcl_items *items, const struct where *w,
                       struct hcl_value **ret);
-static int decode(struct hcl_ctx *c, const struct hcl_node *n, const char *name, bool in_list,
+static int decode(struct hcl_ctx *c, const struct hcl_node *n, const struct where *w, bool in_list,
                   struct hcl_value **v);
 
-static int fail_unknown(struct hcl_ctx *c, const struct hcl_node *n, const char *name)
+static const char *where_text(struct hcl_ctx *c, const struct where *w)
 {
-    return hcl_ctx_fail_at(c, n, "%s: unknown type %s", name, hcl_node_name(n->type));
+    if (!w->up)
+        return w->key;
+    if (w->key)
+        return hcl_printf(&c->arena, "%s.%s", where_text(c, w->up), w->key);
+    return hcl_printf(&c->arena, "%s[%zu]", where_text(c, w->up), w->i);
 }
 
-static int decode_int(struct hcl_ctx *c, const struct hcl_node *n, const char *name, int64_t *ret)
+static int fail_unknown(struct hcl_ctx *c, const struct hcl_node *n, const struct where *w)
+{
+    return hcl_ctx_fail_at(c, n, "%s: unknown type %s", where_text(c, w), hcl_node_name(n->type));
+}
+
+static int decode_int(struct hcl_ctx *c, const struct hcl_node *n, const struct where *w,
+                      int64_t *ret)
 {
     int r;
 
     if (n->type != HCL_NUMBER && n->type != HCL_STRING)
-        return fail_unknown(c, n, name);
+        return fail_unknown(c, n, w);
     r = hcl_int_parse(n->lit.text, n->lit.len, 64, ret);
     if (r < 0)
         return hcl_ctx_fail(c, n->line, n->column, "strconv.ParseInt: parsing %s: %s",
@@ -221,12 +229,13 @@ static int decode_int(struct hcl_ctx *c, const struct hcl_node *n, const char *n
     return 0;
 }
 
-static int decode_float(struct hcl_ctx *c, const struct hcl_node *n, const char *name, double *ret)
+static int decode_float(struct hcl_ctx *c, const struct hcl_node *n, const struct where *w,
+                        double *ret)
 {
     int r;
 
     if (n->type != HCL_FLOAT && n->type != HCL_NUMBER)
-        return fail_unknown(c, n, name);
+        return fail_unknown(c, n, w);
     r = hcl_float_parse(n->lit.text, n->lit.len, ret);
     if (r < 0)
         return hcl_ctx_fail(c, n->line, n->column, "strconv.ParseFloat: parsing %s: %s",
@@ -235,10 +244,11 @@ static int decode_float(struct hcl_ctx *c, const struct hcl_node *n, const char 
     return 0;
 }
 
-static int decode_bool(struct hcl_ctx *c, const struct hcl_node *n, const char *name, bool *ret)
+static int decode_bool(struct hcl_ctx *c, const struct hcl_node *n, const struct where *w,
+                       bool *ret)
 {
     if (n->type == HCL_OBJECT || n->type == HCL_LIST || n->type == HCL_FLOAT)
-        return fail_unknown(c, n, name);
+        return fail_unknown(c, n, w);
     *ret = strcasecmp(n->lit.text, "true") == 0 || strcmp(n->lit.text, "1") == 0;
     if (!*ret && strcasecmp(n->lit.text, "false") != 0 && strcmp(n->lit.text, "0") != 0)
         return hcl_ctx_fail(c, n->line, n->column, "decodeBool: Unknown value for boolean: %s",
@@ -268,7 +278,7 @@ static enum hcl_kind kind_of(const struct hcl_node *n, bool in_list)
 }
 
 /* The elements of a list, or an object as the only one, behind those that are there. */
-static int decode_slice(struct hcl_ctx *c, const struct hcl_node *n, const char *name,
+static int decode_slice(struct hcl_ctx *c, const struct hcl_node *n, const struct where *w,
                         struct hcl_value *list)
 {
     size_t count = n->type == HCL_LIST ? n->list.n : 1;
@@ -277,14 +287,14 @@ static int decode_slice(struct hcl_ctx *c, const struct hcl_node *n, const char 
         return hcl_ctx_fail_at(c, n, "unknown slice type: %s", hcl_node_name(n->type));
     for (size_t i = 0; i < count; i++) {
         const struct hcl_node *elem = n->type == HCL_LIST ? n->list.v[i] : n;
-        const char *elem_name = hcl_printf(&c->arena, "%s[%zu]", name, i);
+        struct where elem_w = {.up = w, .i = i};
         struct hcl_value *v = NULL;
         int r;
 
         if (list->kind == HCL_V_MAPS && elem->type != HCL_OBJECT)
-            return hcl_ctx_fail_at(c, elem, "%s: not an object type for map (%s)", elem_name,
-                                   hcl_node_name(elem->type));
-        r = decode(c, elem, elem_name, true, &v);
+            return hcl_ctx_fail_at(c, elem, "%s: not an object type for map (%s)",
+                                   where_text(c, &elem_w), hcl_node_name(elem->type));
+        r = decode(c, elem, &elem_w, true, &v);
         if (r < 0)
             return r;
         hcl_value_append(c, list, v);
@@ -293,7 +303,7 @@ static int decode_slice(struct hcl_ctx *c, const struct hcl_node *n, const char 
 }
 
 /* *v is what the same name held before, or NULL; its kind then decides. */
-static int decode(struct hcl_ctx *c, const struct hcl_node *n, const char *name, bool in_list,
+static int decode(struct hcl_ctx *c, const struct hcl_node *n, const struct where *w, bool in_list,
                   struct hcl_value **v)
 {
     struct hcl_value *out = *v;
@@ -306,32 +316,32 @@ static int decode(struct hcl_ctx *c, const struct hcl_node *n, const char *name,
     }
     switch (out->kind) {
     case HCL_V_BOOL:
-        return decode_bool(c, n, name, &out->b);
+        return decode_bool(c, n, w, &out->b);
     case HCL_V_INT:
-        return decode_int(c, n, name, &out->i);
+        return decode_int(c, n, w, &out->i);
     case HCL_V_FLOAT:
-        return decode_float(c, n, name, &out->f);
+        return decode_float(c, n, w, &out->f);
     case HCL_V_STRING:
         if (n->type == HCL_OBJECT || n->type == HCL_LIST)
-            return hcl_ctx_fail_at(c, n, "%s: unknown type for string %s", name,
+            return hcl_ctx_fail_at(c, n, "%s: unknown type for string %s", where_text(c, w),
                                    hcl_node_name(n->type));
         out->str.s = n->lit.text;
         out->str.len = n->lit.len;
         return 0;
     case HCL_V_LIST:
     case HCL_V_MAPS:
-        return decode_slice(c, n, name, out);
+        return decode_slice(c, n, w, out);
     case HCL_V_MAP:
         break;
     }
-    return decode_map(c, &n->items, name, v);
+    return decode_map(c, &n->items, w, v);
 }
 
 /* `key "label" { }`: all items with this first key, as maps from the label on. */
-static int decode_labelled(struct hcl_ctx *c, const struct hcl_items *items, const char *key,
-                           const char *name, struct hcl_value **v)
+static int decode_labelled(struct hcl_ctx *c, const struct hcl_items *items, const struct where *w,
+                           struct hcl_value **v)
 {
-    struct hcl_items same = hcl_filter(&c->arena, items, key);
+    struct hcl_items same = hcl_filter(&c->arena, items, w->key);
     const struct hcl_item *it;
 
     if (!*v) {
@@ -341,14 +351,15 @@ static int decode_labelled(struct hcl_ctx *c, const struct hcl_items *items, con
     }
     for (size_t i = 0; i < same.n; i++) {
         struct hcl_items one = {&same.v[i], 1};
-        const char *elem_name = hcl_printf(&c->arena, "%s[%zu]", name, i);
+        struct where elem_w = {.up = w, .i = i};
         struct hcl_value *m = NULL;
         int r;
 
         it = &same.v[i];
         if ((*v)->kind != HCL_V_MAPS && (*v)->kind != HCL_V_LIST)
-            return hcl_ctx_fail_at(c, it->val, "%s: unknown type *ast.ObjectList", name);
-        r = decode_map(c, &one, elem_name, &m);
+            return hcl_ctx_fail_at(c, it->val, "%s: unknown type *ast.ObjectList",
+                                   where_text(c, w));
+        r = decode_map(c, &one, &elem_w, &m);
         if (r < 0)
             return r;
         hcl_value_append(c, *v, m);
@@ -359,35 +370,34 @@ static int decode_labelled(struct hcl_ctx *c, const struct hcl_items *items, con
 static bool labelled_before(const struct hcl_items *items, size_t i)
 {
     for (size_t k = 0; k < i; k++)
-        if (items->v[k].n_keys > 1 &&
+        if (items->v[k].hash == items->v[i].hash && items->v[k].n_keys > 1 &&
             strcmp(items->v[k].keys[0].text, items->v[i].keys[0].text) == 0)
             return true;
     return false;
 }
 
-static int decode_map(struct hcl_ctx *c, const struct hcl_items *items, const char *name,
+static int decode_map(struct hcl_ctx *c, const struct hcl_items *items, const struct where *w,
                       struct hcl_value **ret)
 {
     struct hcl_value *map = *ret ? *ret : hcl_value_new(c, HCL_V_MAP);
 
     for (size_t i = 0; i < items->n; i++) {
         const struct hcl_item *it = &items->v[i];
-        const char *key, *field;
+        struct where field = {.up = w};
         struct hcl_value *v;
         int r;
 
         if (it->n_keys == 0)
-            return hcl_ctx_fail_at(c, it->val, "%s: map must have string keys", name);
-        key = it->keys[0].text;
+            return hcl_ctx_fail_at(c, it->val, "%s: map must have string keys", where_text(c, w));
+        field.key = it->keys[0].text;
         if (labelled_before(items, i))
             continue;
-        field = hcl_printf(&c->arena, "%s.%s", name, key);
-        v = hcl_value_get(map, key);
-        r = it->n_keys > 1 ? decode_labelled(c, items, key, field, &v)
-                           : decode(c, it->val, field, false, &v);
+        v = hcl_value_get(map, field.key);
+        r = it->n_keys > 1 ? decode_labelled(c, items, &field, &v)
+                           : decode(c, it->val, &field, false, &v);
         if (r < 0)
             return r;
-        hcl_value_set(c, map, key, v);
+        hcl_value_set(c, map, field.key, v);
     }
     *ret = map;
     return 0;
@@ -396,7 +406,7 @@ static int decode_map(struct hcl_ctx *c, const struct hcl_items *items, const ch
 int hcl_value_decode(struct hcl_ctx *c, const struct hcl_items *items, struct hcl_value **ret)
 {
     *ret = NULL;
-    return decode_map(c, items, "root", ret);
+    return decode_map(c, items, &(struct where){.key = "root"}, ret);
 }
 
 int hcl_value_decode_node(struct hcl_ctx *c, const struct hcl_node *n, struct hcl_value **ret)
