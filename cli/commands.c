@@ -139,16 +139,19 @@ static const struct flag_def flags_raft_remove[] = {
     {"peer-id", FLAG_STRING, "id", "The server with this ID."},
 };
 
-static const struct flag_def flags_service[] = {
-    {"run-dir", FLAG_STRING, "path", "The node's run directory. Overrides STEPPE_RUN_DIR."},
-    {"data-dir", FLAG_STRING, "path", "The node's data directory, whose run/ is meant."},
-};
+#define FLAGS_SERVICE                                                                              \
+    {"run-dir", FLAG_STRING, "path", "The node's run directory. Overrides STEPPE_RUN_DIR."},       \
+    {                                                                                              \
+        "data-dir", FLAG_STRING, "path", "The node's data directory, whose run/ is meant."         \
+    }
 
-static const struct flag_def flags_service_list[] = {
-    {"run-dir", FLAG_STRING, "path", "The node's run directory. Overrides STEPPE_RUN_DIR."},
-    {"data-dir", FLAG_STRING, "path", "The node's data directory, whose run/ is meant."},
-    FLAG_JSON,
-    FLAG_TEMPLATE,
+static const struct flag_def flags_service[] = {FLAGS_SERVICE};
+
+static const struct flag_def flags_service_list[] = {FLAGS_SERVICE, FLAG_JSON, FLAG_TEMPLATE};
+
+static const struct flag_def flags_service_logs[] = {
+    FLAGS_SERVICE,
+    {"f", FLAG_BOOL, NULL, "Go on with the lines that come."},
 };
 
 static const struct flag_def flags_status[] = {FLAG_VERBOSE};
@@ -378,8 +381,11 @@ const struct cli_command cli_commands[] = {
      .help = "  Lists the services of the node with their state.",
      .examples = "steppe service list -data-dir=/var/lib/steppe",
      .flags_title = "Service Options", CLI_FLAGS(flags_service_list), .run = cmd_service_list},
-    SERVICE_ACTION("logs", "Print the last lines that a service logged",
-                   "  Prints the lines of a service that the supervisor still holds."),
+    {.name = "service logs", .usage = "service logs [options] <name>",
+     .synopsis = "Print the last lines that a service logged",
+     .help = "  Prints the lines of a service (or of the supervisor) that are still held.",
+     .examples = "steppe service logs -f -data-dir=/var/lib/steppe raftd",
+     .flags_title = "Service Options", CLI_FLAGS(flags_service_logs), .run = cmd_service_logs},
     SERVICE_ACTION("restart", "Restart a service of this node",
                    "  Stops and starts one service; the others keep serving."),
     SERVICE_ACTION("start", "Start a service of this node",

@@ -27,6 +27,7 @@ int cmd_server_join(struct cli *cli);
 int cmd_server_members(struct cli *cli);
 int cmd_service_list(struct cli *cli);
 int cmd_service_action(struct cli *cli);
+int cmd_service_logs(struct cli *cli);
 int cmd_status(struct cli *cli);
 int cmd_version(struct cli *cli);
 

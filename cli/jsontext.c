@@ -46,6 +46,16 @@ json_int_t js_int(const json_t *obj, const char *key)
     return json_integer_value(v);
 }
 
+uint64_t js_uint(const json_t *obj, const char *key)
+{
+    const json_t *v = json_object_get(obj, key);
+    double real = json_real_value(v);
+
+    if (json_is_real(v))
+        return real <= 0 ? 0 : real >= 0x1p64 ? UINT64_MAX : (uint64_t)real;
+    return json_integer_value(v) < 0 ? 0 : (uint64_t)json_integer_value(v);
+}
+
 double js_num(const json_t *obj, const char *key)
 {
     return json_number_value(json_object_get(obj, key));

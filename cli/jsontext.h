@@ -12,6 +12,8 @@
 /* Borrowed; "" / 0 / false / NULL when obj is no object, or the member absent or of another type. */
 const char *js_str(const json_t *obj, const char *key);
 json_int_t js_int(const json_t *obj, const char *key);
+/* For counters without sign; 0 below zero. */
+uint64_t js_uint(const json_t *obj, const char *key);
 double js_num(const json_t *obj, const char *key);
 bool js_bool(const json_t *obj, const char *key);
 json_t *js_get(const json_t *obj, const char *key);

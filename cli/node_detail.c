@@ -238,7 +238,7 @@ static void detail_utilization(const struct node_detail *d)
             return;
         usage = js_get(stats, "ResourceUsage");
         cpu += js_num(js_get(usage, "CpuStats"), "TotalTicks");
-        rss += (uint64_t)js_int(js_get(usage, "MemoryStats"), "RSS");
+        rss += js_uint(js_get(usage, "MemoryStats"), "RSS");
     }
     _cleanup_(freep) char *memory = text_bytes(rss);
     _cleanup_(freep) char *memory_total = detail_mb(total.memory_mb);
@@ -251,7 +251,7 @@ static void detail_utilization(const struct node_detail *d)
 
 static char *detail_bytes(const json_t *obj, const char *key)
 {
-    return text_bytes((uint64_t)js_int(obj, key));
+    return text_bytes(js_uint(obj, key));
 }
 
 static void detail_host_utilization(const struct node_detail *d)

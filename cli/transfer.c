@@ -298,6 +298,9 @@ static int client_parse(const char *text, json_t **ret, char **ret_error)
     json_error_t je;
     json_t *json = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
 
+    /* Counters of 64 bits without sign may be larger than what jansson holds as a whole number. */
+    if (!json && json_error_code(&je) == json_error_numeric_overflow)
+        json = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &je);
     if (!json) {
         *ret_error = *text ? xasprintf("invalid JSON in the answer: %s", je.text) : xstrdup("EOF");
         return -EPROTO;
