@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         /* JSON is HCL; the tree's own bounds are the only thing that it may run into. */
         int r = hcl_parse_max(out.data, out.len, out.len, &root, &err);
 
-        assert(r == 0 || r == -E2BIG || strstr(err.text, "invalid string literal"));
+        assert(r == 0 || r == -E2BIG);
         (void)hcl_free(root);
     }
     strbuf_fini(&out);

@@ -84,14 +84,19 @@ int hcl_float_parse(const char *s, size_t len, double *ret)
     return 0;
 }
 
-/* The fewest digits that read back the same, as "d.ddde+xx", which is JSON as well. */
-static void shortest(double f, char buf[static 40])
+/* How many digits, at least, read back as the same number. */
+static int digits_needed(double f)
 {
-    for (int digits = 0; digits < 17; digits++) {
-        (void)snprintf(buf, 40, "%.*e", digits, f);
+    char buf[40];
+    int digits = 1;
+
+    while (digits < 17) {
+        (void)snprintf(buf, sizeof(buf), "%.*g", digits, f);
         if (strtod(buf, NULL) == f)
-            return;
+            break;
+        digits++;
     }
+    return digits;
 }
 
 const char *hcl_float_text(struct hcl_ctx *c, double f)
@@ -101,7 +106,7 @@ const char *hcl_float_text(struct hcl_ctx *c, double f)
     const char *out, *p = buf;
     int n = 0, point;
 
-    shortest(f, buf);
+    (void)snprintf(buf, sizeof(buf), "%.*e", digits_needed(f) - 1, f);
     if (*p == '-')
         strbuf_addc(&b, *p++);
     for (; *p && *p != 'e'; p++)
@@ -176,8 +181,6 @@ static void json_map(struct strbuf *b, const struct hcl_value *v)
 
 void hcl_value_json(struct strbuf *b, const struct hcl_value *v)
 {
-    char buf[40];
-
     switch (v->kind) {
     case HCL_V_BOOL:
         strbuf_adds(b, v->b ? "true" : "false");
@@ -186,8 +189,7 @@ void hcl_value_json(struct strbuf *b, const struct hcl_value *v)
         strbuf_addf(b, "%lld", (long long)v->i);
         break;
     case HCL_V_FLOAT:
-        shortest(v->f, buf);
-        strbuf_adds(b, buf);
+        strbuf_addf(b, "%.*g", digits_needed(v->f), v->f);
         break;
     case HCL_V_STRING:
         quoted(b, v->str.s, v->str.len, true);
