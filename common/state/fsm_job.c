@@ -211,8 +211,6 @@ static int fsm_summary_update(struct fsm_ctx *c, struct bytes nsid, struct bytes
             r = fsm_summary_put(c, nsid, &s);
         }
         row_release(steppe_JobSummary_fields, &more);
-    } else {
-        r = 0; /* a blob of no use adds no groups */
     }
     row_release(steppe_JobSummary_fields, &s);
     return r;
@@ -342,6 +340,18 @@ static int fsm_register_check_change(struct fsm_ctx *c, const struct fsm_registe
     return 0;
 }
 
+/* Damage here would show in every list, or stop the next change: the summary is decoded again. */
+static bool fsm_register_blobs_fit(const struct command *cmd)
+{
+    steppe_JobSummary s;
+
+    if (cmd->blobs[0].len == 0 || !row_is_fields(cmd->blobs[0]) || !row_is_fields(cmd->blobs[1]) ||
+        row_decode(steppe_JobSummary_fields, cmd->blobs[2], &s, sizeof(s)))
+        return false;
+    row_release(steppe_JobSummary_fields, &s);
+    return true;
+}
+
 /* Reads and checks everything; no write. */
 static int fsm_register_prepare(struct fsm_ctx *c, struct fsm_register *g)
 {
@@ -350,7 +360,7 @@ static int fsm_register_prepare(struct fsm_ctx *c, struct fsm_register *g)
     if (r)
         return r;
     row_key_job(&g->key, g->m.namespace, g->m.job_id);
-    if (g->key.failed || c->cmd->blobs[0].len == 0)
+    if (g->key.failed || !fsm_register_blobs_fit(c->cmd))
         return fsm_refuse(c, 400, "job without a namespace, an ID or a specification");
     g->wants_eval = !g->m.periodic && !g->m.parameterized && g->m.eval_id[0];
     if (g->wants_eval && !fsm_uuid_valid(g->m.eval_id))

@@ -152,6 +152,8 @@ int fsm_node_register(struct fsm_ctx *c)
     id = state_key_uuid(m.node_id, buf);
     if (!id.data)
         return fsm_refuse(c, 400, "missing node ID for client registration");
+    if (!row_is_fields(c->cmd->blobs[0]) || !row_is_fields(c->cmd->blobs[1]))
+        return fsm_refuse(c, 400, "missing node for client registration");
     if (m.status[0] && !node_status_valid(m.status))
         return fsm_refuse(c, 400, "invalid status for node");
     if (m.eligibility[0] && !node_eligibility_valid(m.eligibility))

@@ -101,6 +101,20 @@ void row_release(const pb_msgdesc_t *fields, void *msg)
     pb_release(fields, msg);
 }
 
+bool row_is_fields(struct bytes in)
+{
+    pb_istream_t s = pb_istream_from_buffer(in.data, in.len);
+    pb_wire_type_t wt;
+    uint32_t tag;
+    bool eof;
+
+    while (pb_decode_tag(&s, &wt, &tag, &eof)) {
+        if (!pb_skip_field(&s, wt))
+            return false;
+    }
+    return eof;
+}
+
 /* ---- list rows ---- */
 
 void row_list_write(struct strbuf *out, struct bytes head, struct bytes fixed, struct bytes rest)

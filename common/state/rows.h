@@ -39,6 +39,8 @@ static inline struct bytes strbuf_bytes(const struct strbuf *b)
 int row_encode(const pb_msgdesc_t *fields, const void *msg, struct strbuf *out);
 int row_decode(const pb_msgdesc_t *fields, struct bytes in, void *msg, size_t msg_size);
 void row_release(const pb_msgdesc_t *fields, void *msg);
+/* Are these whole protobuf fields? Their types are not looked at, nor what is inside. */
+bool row_is_fields(struct bytes in);
 
 /* ---- list rows: head, tag 1, length, content; the content's first n bytes are fixed ---- */
 

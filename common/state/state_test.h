@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * For the tests and the benchmark of common/state: a store of either kind in a folder of its own,
+ * a state machine over it, and commands made from a few words.
+ */
+#pragma once
+
+#include "state/fsm.h"
+#include "state/snapshot.h"
+#include "state/state.h"
+
+enum test_kind { TEST_MEM, TEST_LMDB, TEST_KINDS };
+
+struct test_state {
+    enum test_kind kind;
+    char *path; /* of the LMDB folder */
+    struct store *store;
+    struct watch_set *watches;
+    struct fsm *fsm;
+    uint64_t index;           /* of the last entry applied */
+    int64_t now;              /* ns, goes up by a second an entry */
+    struct prng *ids;         /* if set, where UUIDs come from */
+    const char *key;          /* idempotency key of the next commands, or NULL */
+    struct fsm_result result; /* of the last entry */
+    struct strbuf body;       /* copy of its body, NUL terminated error otherwise */
+};
+
+#define TEST_BOOT  "0b6f3a52-0000-4000-8000-000000000001"
+#define TEST_NOW_S INT64_C(1790000000)
+
+void test_state_init(struct test_state *ts, enum test_kind kind);
+void test_state_fini(struct test_state *ts); /* removes the folder */
+
+/* Applies one command at the next index; returns the result's code. */
+unsigned test_apply(struct test_state *ts, enum command_type type, const void *body,
+                    const struct bytes *blobs, size_t blobs_n);
+
+/* "00000000-0000-4000-8000-0000000000NN" in a static ring of buffers. */
+const char *test_uuid(unsigned n);
+
+/* What a job registration is made of; zero = the defaults of an ordinary service job. */
+struct test_job {
+    const char *id, *ns, *type, *eval_id;
+    const char *groups; /* names, one character each; "g" */
+    const char *extra;  /* goes into the spec: another text, another spec */
+    size_t spec_len;    /* pads the spec to this many bytes */
+    bool periodic, parameterized, enforce_index, stop;
+    uint64_t job_modify_index;
+};
+unsigned test_job_register(struct test_state *ts, const struct test_job *j);
+unsigned test_job_deregister(struct test_state *ts, const char *ns, const char *id, bool purge,
+                             const char *eval_id);
+/* Only the command's bytes. */
+void test_job_command(struct strbuf *out, const struct test_job *j, int64_t now);
+
+struct test_node {
+    const char *id, *secret, *status, *name;
+};
+unsigned test_node_register(struct test_state *ts, const struct test_node *n);
+unsigned test_node_status(struct test_state *ts, const char *id, const char *status,
+                          const char *event);
+unsigned test_eval_status(struct test_state *ts, const char *id, const char *job_id,
+                          const char *status, const char *group, int queued);
+
+/* The whole stream of a snapshot of the store. */
+void test_dump(struct store *store, struct strbuf *out);
