@@ -22,8 +22,13 @@
 
 /* ---- connections ---- */
 
+/* What it still wants to say is read first: a close over unread bytes would reset the reader. */
 static void conn_close(struct sup_conn *c)
 {
+    char scrap[1024];
+
+    for (unsigned i = 0; i < 64 && recv(c->fd, scrap, sizeof(scrap), MSG_DONTWAIT) > 0; i++)
+        ;
     close(c->fd);
     strbuf_fini(&c->out);
     *c = (struct sup_conn){.fd = -1, .follow = -1, .wait_id = -1};

@@ -9,13 +9,15 @@
 
 enum sup_role { SUP_ROLE_SERVER = 1, SUP_ROLE_CLIENT = 2 };
 
-/*      id      name       roles                              needs                ready   */
+/* clang-format off */
+/* id, name, roles, needs, seconds to be ready */
 #define SUP_SERVICES(X)                                                                            \
-    X(SERFD, "serfd", SUP_ROLE_SERVER, 0, 15)                                                      \
-    X(RAFTD, "raftd", SUP_ROLE_SERVER, 0, 120)                                                     \
-    X(ROUTERD, "routerd", SUP_ROLE_SERVER | SUP_ROLE_CLIENT, 0, 15)                                \
-    X(APID, "apid", SUP_ROLE_SERVER | SUP_ROLE_CLIENT, 1u << SUP_ROUTERD, 15)                      \
-    X(CLIENTD, "clientd", SUP_ROLE_CLIENT, 1u << SUP_ROUTERD, 30)
+    X(SERFD,   "serfd",   SUP_ROLE_SERVER,                   0,                  15)               \
+    X(RAFTD,   "raftd",   SUP_ROLE_SERVER,                   0,                 120)               \
+    X(ROUTERD, "routerd", SUP_ROLE_SERVER | SUP_ROLE_CLIENT, 0,                  15)               \
+    X(APID,    "apid",    SUP_ROLE_SERVER | SUP_ROLE_CLIENT, 1u << SUP_ROUTERD,  15)               \
+    X(CLIENTD, "clientd", SUP_ROLE_CLIENT,                   1u << SUP_ROUTERD,  30)
+/* clang-format on */
 
 enum sup_service_id {
 #define X(id, name, roles, needs, ready) SUP_##id,
