@@ -29,7 +29,8 @@ char *alloc_list_text(const json_t *allocs, bool verbose, size_t id_len, bool st
         return xstrdup("No allocations placed");
     table_row(&t, "ID|%sNode ID|%sTask Group|Version|Desired|Status|Created|Modified",
               verbose ? "Eval ID|" : "", verbose && stubs ? "Node Name|" : "");
-    json_array_foreach (allocs, i, a) {
+    json_array_foreach(allocs, i, a)
+    {
         _cleanup_(freep) char *created = alloc_time(a, "CreateTime", verbose);
         _cleanup_(freep) char *modified = alloc_time(a, "ModifyTime", verbose);
         json_int_t version = stubs ? js_int(a, "JobVersion") : js_int(js_get(a, "Job"), "Version");
@@ -101,8 +102,10 @@ char *alloc_metrics_text(const json_t *metrics, const char *prefix)
                     (long long)js_int(metrics, "NodesExhausted"));
     metrics_add_exhausted(&b, js_get(metrics, "ClassExhausted"), prefix, "Class");
     metrics_add_exhausted(&b, js_get(metrics, "DimensionExhausted"), prefix, "Dimension");
-    json_array_foreach (js_get(metrics, "QuotaExhausted"), i, dim) {
-        _cleanup_(freep) char *name = text_quote(json_string_value(dim) ? json_string_value(dim) : "");
+    json_array_foreach(js_get(metrics, "QuotaExhausted"), i, dim)
+    {
+        _cleanup_(freep) char *name =
+            text_quote(json_string_value(dim) ? json_string_value(dim) : "");
 
         strbuf_addf(&b, "%s* Quota limit hit %s\n", prefix, name);
     }
@@ -122,7 +125,8 @@ static struct deployment_columns deployment_columns(const json_t *groups)
     const char *name;
     json_t *g;
 
-    json_object_foreach ((json_t *)groups, name, g) {
+    json_object_foreach((json_t *)groups, name, g)
+    {
         c.auto_revert = c.auto_revert || js_bool(g, "AutoRevert");
         c.canaries = c.canaries || js_int(g, "DesiredCanaries") > 0;
         c.deadline = c.deadline || js_int(g, "ProgressDeadline") != 0;

@@ -16,15 +16,15 @@
 
 struct cli {
     FILE *in, *out, *err;
-    bool color;              /* stdout is a terminal and nobody asked for plain text */
-    const char *program;     /* argv[0] */
+    bool color;          /* stdout is a terminal and nobody asked for plain text */
+    const char *program; /* argv[0] */
     const struct cli_command *command;
     struct flags flags;
-    int argc;                /* arguments behind the flags */
+    int argc; /* arguments behind the flags */
     char **argv;
-    int raw_argc;            /* everything behind the command's name */
+    int raw_argc; /* everything behind the command's name */
     char **raw_argv;
-    struct client client;    /* after cli_client() */
+    struct client client; /* after cli_client() */
     bool has_client;
 };
 
@@ -49,9 +49,9 @@ struct cli_command {
     const char *flags_title; /* "Run Options" */
     const struct flag_def *flags;
     size_t n_flags;
-    const char *flag_error;  /* said before a flag error a second time, as some commands do */
-    const char *data_error;  /* said before an error of -json and -t; may be NULL */
-    unsigned options;        /* CLI_* */
+    const char *flag_error; /* said before a flag error a second time, as some commands do */
+    const char *data_error; /* said before an error of -json and -t; may be NULL */
+    unsigned options;       /* CLI_* */
     int (*run)(struct cli *cli);
 };
 
@@ -69,9 +69,10 @@ const struct cli_command *cli_find(const char *name);
 const struct cli_command *cli_match(int argc, char **argv, int *ret_words);
 
 /* help.c */
-char *cli_help_command(const struct cli_command *cmd);  /* with its subcommands */
+char *cli_help_command(const struct cli_command *cmd); /* with its subcommands */
 char *cli_help_general(void);
-/* "Unknown command ... Did you mean ...?\n\n" for a word that is no command of the group ("": top). */
+/* "Unknown command ... Did you mean ...?\n\n" for a word that is no command of the group ("": top).
+ */
 char *cli_help_suggest(const char *group, const char *word);
 extern const struct flag_def cli_client_flags[];
 extern const size_t cli_client_flags_len;
@@ -84,7 +85,8 @@ void ui_warn(struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void ui_markup(struct cli *cli, const char *text);
 void ui_heading(struct cli *cli, const char *title); /* an empty line and the title in bold */
 void ui_table(struct cli *cli, const struct table *t, enum table_style style);
-/* Asks on stdout, reads a line from stdin (without its end). malloc'ed; NULL at the end of input. */
+/* Asks on stdout, reads a line from stdin (without its end). malloc'ed; NULL at the end of input.
+ */
 char *ui_ask(struct cli *cli, const char *question);
 /* Says that the arguments are wrong: the text, then where to find help. Returns 1. */
 int ui_usage(struct cli *cli, const char *text);

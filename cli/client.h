@@ -69,7 +69,8 @@ char *client_escape_path(const char *segment);
 int client_call(struct client *c, const char *method, const char *path, const json_t *body,
                 json_t **ret, ...) __attribute__((sentinel));
 
-/* The same with more parameters as they are in `params`, to which the caller has added the client's own. */
+/* The same with more parameters as they are in `params`, to which the caller has added the client's
+ * own. */
 int client_call_params(struct client *c, const char *method, const char *path, const json_t *body,
                        struct client_params *params, json_t **ret);
 

@@ -77,8 +77,7 @@ static char *completion_bash(void)
     for (size_t i = 0; i < cli_commands_len; i++) {
         const struct cli_command *cmd = &cli_commands[i];
 
-        strbuf_addf(&b, "    '%s'%s) flags='", cmd->name,
-                    cmd->options & CLI_GROUP ? "" : "*");
+        strbuf_addf(&b, "    '%s'%s) flags='", cmd->name, cmd->options & CLI_GROUP ? "" : "*");
         for (size_t k = 0; (cmd->options & CLI_GROUP) && k < cli_commands_len; k++) {
             size_t n = strlen(cmd->name);
             const char *name = cli_commands[k].name;

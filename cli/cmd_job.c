@@ -33,8 +33,7 @@ static bool stop_confirmed(struct cli *cli, const char *question, int *ret_code)
 static bool stop_questions(struct cli *cli, const json_t *job, int *ret_code)
 {
     _cleanup_(freep) char *id = text_quote(js_str(job, "ID"));
-    _cleanup_(freep) char *by_prefix =
-        xasprintf("Are you sure you want to stop job %s? [y/N]", id);
+    _cleanup_(freep) char *by_prefix = xasprintf("Are you sure you want to stop job %s? [y/N]", id);
     _cleanup_(freep) char *one_region = xasprintf(
         "Are you sure you want to stop multi-region job %s in a single region? [y/N]", id);
 
@@ -106,7 +105,8 @@ static size_t job_find_version(const json_t *versions, json_int_t version)
     size_t i;
     json_t *v;
 
-    json_array_foreach (versions, i, v) {
+    json_array_foreach(versions, i, v)
+    {
         if (js_int(v, "Version") == version)
             return i;
     }

@@ -10,26 +10,25 @@
 
 #define INIT_DEFAULT_NAME "example.nomad"
 
-static const char init_short[] =
-    "job \"example\" {\n"
-    "  datacenters = [\"dc1\"]\n"
-    "\n"
-    "  group \"app\" {\n"
-    "    task \"hello\" {\n"
-    "      driver = \"raw_exec\"\n"
-    "\n"
-    "      config {\n"
-    "        command = \"/bin/sleep\"\n"
-    "        args    = [\"3600\"]\n"
-    "      }\n"
-    "\n"
-    "      resources {\n"
-    "        cpu    = 100\n"
-    "        memory = 64\n"
-    "      }\n"
-    "    }\n"
-    "  }\n"
-    "}\n";
+static const char init_short[] = "job \"example\" {\n"
+                                 "  datacenters = [\"dc1\"]\n"
+                                 "\n"
+                                 "  group \"app\" {\n"
+                                 "    task \"hello\" {\n"
+                                 "      driver = \"raw_exec\"\n"
+                                 "\n"
+                                 "      config {\n"
+                                 "        command = \"/bin/sleep\"\n"
+                                 "        args    = [\"3600\"]\n"
+                                 "      }\n"
+                                 "\n"
+                                 "      resources {\n"
+                                 "        cpu    = 100\n"
+                                 "        memory = 64\n"
+                                 "      }\n"
+                                 "    }\n"
+                                 "  }\n"
+                                 "}\n";
 
 static const char init_long[] =
     "# A job is the unit that you submit: `steppe job run example.nomad`. Its name is its ID.\n"
@@ -41,7 +40,8 @@ static const char init_long[] =
     "  # Datacenters of the region whose nodes may run it.\n"
     "  datacenters = [\"dc1\"]\n"
     "\n"
-    "  # \"service\" runs until it is stopped, \"batch\" until it succeeds, \"system\" on every node.\n"
+    "  # \"service\" runs until it is stopped, \"batch\" until it succeeds, \"system\" on every "
+    "node.\n"
     "  type = \"service\"\n"
     "\n"
     "  # 1 to 100; a higher one is placed first when there is not room for all.\n"
@@ -79,7 +79,8 @@ static const char init_long[] =
     "    # }\n"
     "\n"
     "    task \"hello\" {\n"
-    "      # What runs the task: \"raw_exec\" and \"exec\" for programs, \"docker\" for containers.\n"
+    "      # What runs the task: \"raw_exec\" and \"exec\" for programs, \"docker\" for "
+    "containers.\n"
     "      driver = \"raw_exec\"\n"
     "\n"
     "      config {\n"
@@ -130,7 +131,8 @@ int cmd_job_init(struct cli *cli)
     }
     written = write(fd, text, len);
     if (close(fd) < 0 || written != (ssize_t)len) {
-        ui_error(cli, "Failed to write '%s': %s", name, written < 0 ? strerror(errno) : "disk full");
+        ui_error(cli, "Failed to write '%s': %s", name,
+                 written < 0 ? strerror(errno) : "disk full");
         unlink(name);
         return 1;
     }

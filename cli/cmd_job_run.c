@@ -159,8 +159,9 @@ int cmd_job_validate(struct cli *cli)
         return 1;
     }
     if (!js_bool(reply, "DriverConfigValidated"))
-        ui_markup(cli, "[bold][yellow]Driver configuration not validated since connection to Steppe "
-                       "agent couldn't be established.[reset]\n");
+        ui_markup(cli,
+                  "[bold][yellow]Driver configuration not validated since connection to Steppe "
+                  "agent couldn't be established.[reset]\n");
     if (*js_str(reply, "Error")) {
         ui_error(cli, "Job validation errors:\n%s", js_str(reply, "Error"));
         return 1;

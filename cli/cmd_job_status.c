@@ -59,7 +59,7 @@ static char *status_datacenters(const json_t *job)
     size_t i;
     json_t *dc;
 
-    json_array_foreach (js_get(job, "Datacenters"), i, dc)
+    json_array_foreach(js_get(job, "Datacenters"), i, dc)
         strbuf_addf(&b, "%s%s", i ? "," : "", json_is_string(dc) ? json_string_value(dc) : "");
     return strbuf_take(&b);
 }
@@ -114,9 +114,10 @@ static int status_summary(const struct job_status *s)
         ui_table(s->cli, &t, TABLE_LIST);
     }
     children = js_some(summary, "Children");
-    if (children && (periodic || param ||
-                     js_int(children, "Pending") + js_int(children, "Running") +
-                             js_int(children, "Dead") > 0)) {
+    if (children &&
+        (periodic || param ||
+         js_int(children, "Pending") + js_int(children, "Running") + js_int(children, "Dead") >
+             0)) {
         _cleanup_(table_fini) struct table t = {0};
 
         ui_heading(s->cli, param ? "Parameterized Job Summary" : "Children Job Summary");
@@ -148,7 +149,8 @@ static int status_children(const struct job_status *s, bool param)
     }
     job_stubs_sort(stubs);
     table_row(&t, "ID|Status");
-    json_array_foreach (stubs, i, stub) {
+    json_array_foreach(stubs, i, stub)
+    {
         if (strcmp(js_str(stub, "ParentID"), s->id) == 0)
             table_row(&t, "%s|%s", js_str(stub, "ID"), js_str(stub, "Status"));
     }
@@ -163,7 +165,7 @@ static char *status_join(const json_t *strings)
     size_t i;
     json_t *v;
 
-    json_array_foreach (strings, i, v)
+    json_array_foreach(strings, i, v)
         strbuf_addf(&b, "%s%s", i ? ", " : "", json_is_string(v) ? json_string_value(v) : "");
     return strbuf_take(&b);
 }
@@ -190,10 +192,9 @@ static void status_evals(const struct job_status *s, const json_t *evals)
     json_t *e;
 
     table_row(&t, "ID|Priority|Triggered By|Status|Placement Failures");
-    json_array_foreach (evals, i, e)
-        table_row(&t, "%.*s|%lld|%s|%s|%s", (int)s->id_len, js_str(e, "ID"),
-                  (long long)js_int(e, "Priority"), js_str(e, "TriggeredBy"), js_str(e, "Status"),
-                  eval_failures(e));
+    json_array_foreach(evals, i, e) table_row(
+        &t, "%.*s|%lld|%s|%s|%s", (int)s->id_len, js_str(e, "ID"), (long long)js_int(e, "Priority"),
+        js_str(e, "TriggeredBy"), js_str(e, "Status"), eval_failures(e));
     ui_heading(s->cli, "Evaluations");
     ui_table(s->cli, &t, TABLE_LIST);
 }
@@ -207,7 +208,8 @@ static void status_failed_placements(const struct job_status *s, const json_t *e
     size_t i, n;
     json_t *e;
 
-    json_array_foreach (evals, i, e) {
+    json_array_foreach(evals, i, e)
+    {
         blocked = blocked || strcmp(js_str(e, "Status"), "blocked") == 0;
         if (json_object_size(js_get(e, "FailedTGAllocs")) > 0 &&
             (!failed || js_int(failed, "CreateIndex") < js_int(e, "CreateIndex")))
@@ -239,13 +241,15 @@ static json_t *status_followups(const json_t *allocs)
     const char *group;
     size_t i;
 
-    json_array_foreach (allocs, i, a) {
+    json_array_foreach(allocs, i, a)
+    {
         const json_t *other = js_get(newest, js_str(a, "TaskGroup"));
 
         if (!other || js_int(a, "ModifyTime") > js_int(other, "ModifyTime"))
             json_object_set(newest, js_str(a, "TaskGroup"), a);
     }
-    json_object_foreach (newest, group, a) {
+    json_object_foreach(newest, group, a)
+    {
         if (*js_str(a, "FollowupEvalID"))
             json_object_set(followups, group, js_get(a, "FollowupEvalID"));
     }

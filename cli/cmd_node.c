@@ -36,7 +36,7 @@ static char *node_stubs_text(const json_t *nodes, bool verbose)
     json_t *n;
 
     table_row(&t, "ID|DC|Name|Class|Drain|Eligibility|Status");
-    json_array_foreach (nodes, i, n)
+    json_array_foreach(nodes, i, n)
         table_row(&t, "%.*s|%s|%s|%s|%s|%s|%s", verbose ? TEXT_ID_FULL : TEXT_ID_SHORT,
                   js_str(n, "ID"), js_str(n, "Datacenter"), js_str(n, "Name"),
                   js_str(n, "NodeClass"), js_bool(n, "Drain") ? "true" : "false",
@@ -131,8 +131,8 @@ static long long node_count_running(struct cli *cli, const char *id)
         ui_error(cli, "Error querying node allocations: %s", cli_error(cli));
         return -1;
     }
-    json_array_foreach (allocs, i, a)
-        running += strcmp(js_str(a, "ClientStatus"), "running") == 0 ? 1 : 0;
+    json_array_foreach(allocs, i, a) running +=
+        strcmp(js_str(a, "ClientStatus"), "running") == 0 ? 1 : 0;
     return running;
 }
 
@@ -155,7 +155,8 @@ static int node_list(struct cli *cli)
         return 0;
     table_row(&t, "ID|DC|Name|Class|%sDrain|Eligibility|Status%s",
               verbose ? "Address|Version|" : "", allocs ? "|Running Allocs" : "");
-    json_array_foreach (nodes, i, n) {
+    json_array_foreach(nodes, i, n)
+    {
         _cleanup_(freep) char *where =
             verbose ? xasprintf("%s|%s|", js_str(n, "Address"), js_str(n, "Version")) : xstrdup("");
         _cleanup_(freep) char *running = xstrdup("");

@@ -33,9 +33,9 @@ int cmd_raft_list_peers(struct cli *cli)
     if (cli_wants_data(cli))
         return cli_print_data(cli, reply);
     table_row(&t, "Node|ID|Address|State|Voter|RaftProtocol");
-    json_array_foreach (js_get(reply, "Servers"), i, s)
-        table_row(&t, "%s|%s|%s|%s|%s|%s", js_str(s, "Node"), js_str(s, "ID"),
-                  js_str(s, "Address"), js_bool(s, "Leader") ? "leader" : "follower",
+    json_array_foreach(js_get(reply, "Servers"), i, s)
+        table_row(&t, "%s|%s|%s|%s|%s|%s", js_str(s, "Node"), js_str(s, "ID"), js_str(s, "Address"),
+                  js_bool(s, "Leader") ? "leader" : "follower",
                   js_bool(s, "Voter") ? "true" : "false", js_str(s, "RaftProtocol"));
     ui_table(cli, &t, TABLE_PLAIN);
     return 0;

@@ -30,7 +30,8 @@ static const char **member_regions(const json_t *members, size_t *ret_n)
     size_t i, n = 0;
     json_t *m;
 
-    json_array_foreach (members, i, m) {
+    json_array_foreach(members, i, m)
+    {
         const char *region = js_str(js_get(m, "Tags"), "region");
 
         if (strcmp(js_str(m, "Status"), "left") == 0)
@@ -75,7 +76,8 @@ static void members_detailed(struct cli *cli, const json_t *members)
     json_t *m;
 
     table_row(&t, "Name|Address|Port|Tags");
-    json_array_foreach (members, i, m) {
+    json_array_foreach(members, i, m)
+    {
         _cleanup_(freep) char *tags = member_tags(m);
 
         table_row(&t, "%s|%s|%lld|%s", js_str(m, "Name"), js_str(m, "Addr"),
@@ -92,7 +94,8 @@ static void members_standard(struct cli *cli, const json_t *members, const char 
     json_t *m;
 
     table_row(&t, "Name|Address|Port|Status|Leader|Protocol|Build|Datacenter|Region");
-    json_array_foreach (members, i, m) {
+    json_array_foreach(members, i, m)
+    {
         const json_t *tags = js_get(m, "Tags");
 
         table_row(&t, "%s|%s|%lld|%s|%s|%lld|%s|%s|%s", js_str(m, "Name"), js_str(m, "Addr"),

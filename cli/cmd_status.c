@@ -30,7 +30,7 @@ static void status_ambiguous(struct cli *cli, const char *id, const json_t *matc
 
         if (json_array_size(ids) == 0)
             continue;
-        json_array_foreach (ids, k, v)
+        json_array_foreach(ids, k, v)
             strbuf_addf(&b, "%s%s", k ? ", " : "", json_is_string(v) ? json_string_value(v) : "");
         ui_error(cli, "\n%c%s:\n%s", toupper((unsigned char)contexts[i][0]), contexts[i] + 1,
                  b.data);
@@ -49,7 +49,8 @@ static const char *status_context(const json_t *matches, const char *id)
     bool several = false;
     json_t *ids;
 
-    json_object_foreach ((json_t *)matches, context, ids) {
+    json_object_foreach((json_t *)matches, context, ids)
+    {
         const char *first = json_string_value(json_array_get(ids, 0));
         size_t n = json_array_size(ids);
 
@@ -121,9 +122,12 @@ static void eval_print(struct cli *cli, const json_t *e, bool verbose)
     static const struct {
         const char *trigger, *noun, *field;
     } triggers[] = {
-        {"job-register", "Job ID", "JobID"},      {"job-deregister", "Job ID", "JobID"},
-        {"periodic-job", "Job ID", "JobID"},      {"rolling-update", "Job ID", "JobID"},
-        {"deployment-watcher", "Job ID", "JobID"}, {"node-update", "Node ID", "NodeID"},
+        {"job-register", "Job ID", "JobID"},
+        {"job-deregister", "Job ID", "JobID"},
+        {"periodic-job", "Job ID", "JobID"},
+        {"rolling-update", "Job ID", "JobID"},
+        {"deployment-watcher", "Job ID", "JobID"},
+        {"node-update", "Node ID", "NodeID"},
         {"max-plan-attempts", "Previous Eval", "PreviousEval"},
     };
     struct wall_ns now = clock_wall(), made = {js_int(e, "CreateTime")},
@@ -191,10 +195,10 @@ static char *eval_list_text(const json_t *evals, bool verbose)
     json_t *e;
 
     table_row(&t, "ID|Priority|Triggered By|Status|Placement Failures");
-    json_array_foreach (evals, i, e)
-        table_row(&t, "%.*s|%lld|%s|%s|%s", verbose ? TEXT_ID_FULL : TEXT_ID_SHORT,
-                  js_str(e, "ID"), (long long)js_int(e, "Priority"), js_str(e, "TriggeredBy"),
-                  js_str(e, "Status"), eval_failures(e));
+    json_array_foreach(evals, i, e)
+        table_row(&t, "%.*s|%lld|%s|%s|%s", verbose ? TEXT_ID_FULL : TEXT_ID_SHORT, js_str(e, "ID"),
+                  (long long)js_int(e, "Priority"), js_str(e, "TriggeredBy"), js_str(e, "Status"),
+                  eval_failures(e));
     return table_text(&t, TABLE_LIST);
 }
 

@@ -4,9 +4,18 @@
 
 #define FLAG_JSON_HELP     "Print the data as JSON."
 #define FLAG_TEMPLATE_HELP "Print the data with a Go template, for example '{{.ID}}'."
-#define FLAG_VERBOSE       {"verbose", FLAG_BOOL, NULL, "Print full identifiers and all details."}
-#define FLAG_JSON          {"json", FLAG_BOOL, NULL, FLAG_JSON_HELP}
-#define FLAG_TEMPLATE      {"t", FLAG_STRING, "template", FLAG_TEMPLATE_HELP}
+#define FLAG_VERBOSE                                                                               \
+    {                                                                                              \
+        "verbose", FLAG_BOOL, NULL, "Print full identifiers and all details."                      \
+    }
+#define FLAG_JSON                                                                                  \
+    {                                                                                              \
+        "json", FLAG_BOOL, NULL, FLAG_JSON_HELP                                                    \
+    }
+#define FLAG_TEMPLATE                                                                              \
+    {                                                                                              \
+        "t", FLAG_STRING, "template", FLAG_TEMPLATE_HELP                                           \
+    }
 
 static const struct flag_def flags_data[] = {FLAG_JSON, FLAG_TEMPLATE};
 
@@ -164,8 +173,9 @@ static const struct flag_def flags_status[] = {FLAG_VERBOSE};
     {                                                                                              \
         .name = words, .help_name = "server members", .usage = "server members [options]",         \
         .synopsis = "Display a list of known servers and their status",                            \
-        .help = "  Lists the servers of all regions that the agent knows, and which of them leads\n" \
-                "  its region.",                                                                   \
+        .help =                                                                                    \
+            "  Lists the servers of all regions that the agent knows, and which of them leads\n"   \
+            "  its region.",                                                                       \
         .examples = "steppe server members\nsteppe server members -detailed",                      \
         .flags_title = "Server Members Options", CLI_FLAGS(flags_members),                         \
         .options = CLI_CLIENT | CLI_NO_NAMESPACE | (more), .run = cmd_server_members               \
@@ -199,9 +209,10 @@ static const struct flag_def flags_status[] = {FLAG_VERBOSE};
     {                                                                                              \
         .name = words, .help_name = "job run", .usage = "job run [options] <path>",                \
         .synopsis = "Run a new job or update an existing job",                                     \
-        .help = "  Registers the job of a job file (\"-\": from stdin; HCL, or JSON when the name\n" \
-                "  ends in .json or the text begins with a brace). The job's own region and\n"     \
-                "  namespace win over flags and environment. Exit code 0: registered, 1: not.",    \
+        .help =                                                                                    \
+            "  Registers the job of a job file (\"-\": from stdin; HCL, or JSON when the name\n"   \
+            "  ends in .json or the text begins with a brace). The job's own region and\n"         \
+            "  namespace win over flags and environment. Exit code 0: registered, 1: not.",        \
         .examples = "steppe job run example.nomad\nsteppe job run -output example.nomad",          \
         .flags_title = "Run Options", CLI_FLAGS(flags_job_run), .options = CLI_CLIENT | (more),    \
         .run = cmd_job_run                                                                         \
@@ -232,16 +243,16 @@ static const struct flag_def flags_status[] = {FLAG_VERBOSE};
         .name = words, .help_name = "job validate", .usage = "job validate [options] <path>",      \
         .synopsis = "Checks if a given job specification is valid",                                \
         .help = "  Reads a job file and has a server check the job, without registering it.",      \
-        .examples = "steppe job validate example.nomad",                                           \
-        .flags_title = "Validate Options", CLI_FLAGS(flags_job_validate),                          \
-        .options = CLI_CLIENT | (more), .run = cmd_job_validate                                    \
+        .examples = "steppe job validate example.nomad", .flags_title = "Validate Options",        \
+        CLI_FLAGS(flags_job_validate), .options = CLI_CLIENT | (more), .run = cmd_job_validate     \
     }
 
 #define JOB_INIT(words, more)                                                                      \
     {                                                                                              \
         .name = words, .help_name = "job init", .usage = "job init [options] <filename>",          \
         .synopsis = "Create an example job file",                                                  \
-        .help = "  Writes a job file to begin with, \"example.nomad\" unless another name is given.", \
+        .help =                                                                                    \
+            "  Writes a job file to begin with, \"example.nomad\" unless another name is given.",  \
         .examples = "steppe job init\nsteppe job init -short web.nomad",                           \
         .flags_title = "Init Options", CLI_FLAGS(flags_job_init), .options = (more),               \
         .run = cmd_job_init                                                                        \
@@ -296,7 +307,8 @@ const struct cli_command cli_commands[] = {
      .flags_title = "Agent Info Options", CLI_FLAGS(flags_data),
      .flag_error = "Error parsing flags: ", .data_error = "Error formatting output: ",
      .options = CLI_CLIENT | CLI_NO_NAMESPACE, .run = cmd_agent_info},
-    {.name = "completion", .usage = "completion bash", .synopsis = "Print a shell completion script",
+    {.name = "completion", .usage = "completion bash",
+     .synopsis = "Print a shell completion script",
      .help = "  Prints the completion of all commands and flags for a shell.",
      .examples = "steppe completion bash > /etc/bash_completion.d/steppe", .run = cmd_completion},
     {HELP_GROUP("eval", "Interact with evaluations"), .options = CLI_GROUP,

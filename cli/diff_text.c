@@ -38,7 +38,8 @@ static void diff_widen_markers(struct diff_widths *w, const json_t *diffs)
     size_t i, width;
     json_t *d;
 
-    json_array_foreach (diffs, i, d) {
+    json_array_foreach(diffs, i, d)
+    {
         diff_mark(d, &width);
         w->marker = MAX(w->marker, width);
     }
@@ -51,8 +52,7 @@ static struct diff_widths diff_widths(const json_t *diff)
     size_t i;
     json_t *f;
 
-    json_array_foreach (fields, i, f)
-        w.field = MAX(w.field, strlen(js_str(f, "Name")));
+    json_array_foreach(fields, i, f) w.field = MAX(w.field, strlen(js_str(f, "Name")));
     diff_widen_markers(&w, fields);
     diff_widen_markers(&w, js_get(diff, "Objects"));
     return w;
@@ -79,7 +79,8 @@ static void diff_add_annotations(struct strbuf *b, const json_t *annotations, co
     if (json_array_size(annotations) == 0)
         return;
     strbuf_adds(b, before);
-    json_array_foreach (annotations, i, a) {
+    json_array_foreach(annotations, i, a)
+    {
         const char *text = json_is_string(a) ? json_string_value(a) : "", *color = "";
 
         for (size_t k = 0; k < ARRAY_LEN(colors); k++) {
@@ -142,11 +143,13 @@ static void diff_add_members(struct strbuf *b, const json_t *diff, size_t start,
 
     if (depth > DIFF_DEPTH_MAX)
         return;
-    json_array_foreach (fields, i, v) {
+    json_array_foreach(fields, i, v)
+    {
         strbuf_adds(b, n++ ? "\n" : "");
         diff_add_field(b, v, start, w);
     }
-    json_array_foreach (objects, i, v) {
+    json_array_foreach(objects, i, v)
+    {
         strbuf_adds(b, n++ ? "\n" : "");
         diff_add_object(b, v, start, w, depth);
     }
@@ -186,9 +189,9 @@ static void diff_add_updates(struct strbuf *b, const json_t *updates)
     static const struct {
         const char *type, *color;
     } colors[] = {
-        {"create", "[green]"},         {"destroy", "[red]"},
-        {"migrate", "[blue]"},         {"in-place update", "[cyan]"},
-        {"canary", "[light_yellow]"},  {"create/destroy update", "[yellow]"},
+        {"create", "[green]"},        {"destroy", "[red]"},
+        {"migrate", "[blue]"},        {"in-place update", "[cyan]"},
+        {"canary", "[light_yellow]"}, {"create/destroy update", "[yellow]"},
     };
     _cleanup_(freep) const char **types = js_keys(updates);
 
@@ -228,7 +231,8 @@ static void diff_add_group(struct strbuf *b, const json_t *tg, size_t start, boo
         diff_add_members(b, tg, start + 2, w, 0);
         strbuf_addc(b, '\n');
     }
-    json_array_foreach (tasks, i, task) {
+    json_array_foreach(tasks, i, task)
+    {
         diff_mark(task, &width);
         diff_add_task(b, task, start + 2, w.marker - width, verbose);
         strbuf_addc(b, '\n');
@@ -250,7 +254,8 @@ char *job_diff_text(const json_t *diff, bool verbose)
         diff_add_members(&b, diff, 0, w, 0);
         strbuf_addc(&b, '\n');
     }
-    json_array_foreach (groups, i, tg) {
+    json_array_foreach(groups, i, tg)
+    {
         diff_mark(tg, &width);
         diff_add_group(&b, tg, w.marker - width, verbose);
         strbuf_addc(&b, '\n');

@@ -2,7 +2,8 @@
 /*
  * Command line flags as Go's flag package reads them: `-x`, `--x`, `-x=v`, `-x v` are equal, a
  * boolean takes a value only with `=`, and parsing stops at the first word that is no flag or after
- * `--`. A command describes its flags in a table; help and shell completion come from the same rows.
+ * `--`. A command describes its flags in a table; help and shell completion come from the same
+ * rows.
  */
 #pragma once
 

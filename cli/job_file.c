@@ -119,7 +119,8 @@ json_t *job_file_load(struct cli *cli, const char *path)
     if (job_codec_complete(json.data, json.len, &full, &e) == 0)
         job = json_loads(full, 0, NULL);
     else
-        ui_error(cli, "Error getting job struct: Error parsing job file from %s:\n%s", path, e.text);
+        ui_error(cli, "Error getting job struct: Error parsing job file from %s:\n%s", path,
+                 e.text);
     return job;
 }
 

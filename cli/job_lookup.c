@@ -47,7 +47,8 @@ char *job_list_text(const json_t *stubs, bool with_namespace)
     json_t *stub;
 
     table_row(&t, "ID|%sType|Priority|Status|Submit Date", with_namespace ? "Namespace|" : "");
-    json_array_foreach (stubs, i, stub) {
+    json_array_foreach(stubs, i, stub)
+    {
         _cleanup_(freep) char *status = job_status_text(stub);
         _cleanup_(freep) char *submitted = text_time((struct wall_ns){js_int(stub, "SubmitTime")});
         const char *ns = js_str(js_get(stub, "JobSummary"), "Namespace");

@@ -126,8 +126,7 @@ static void js_add_object(struct strbuf *b, const json_t *json, struct js_style 
     size_t n = 0;
     json_t *v;
 
-    json_object_foreach ((json_t *)json, key, v)
-        keys[n++] = key;
+    json_object_foreach((json_t *)json, key, v) keys[n++] = key;
     if (style.sorted)
         qsort(keys, n, sizeof(*keys), js_key_compare);
     strbuf_addc(b, '{');
@@ -156,7 +155,8 @@ static void js_add(struct strbuf *b, const json_t *json, struct js_style style, 
         return;
     case JSON_ARRAY:
         strbuf_addc(b, '[');
-        json_array_foreach (json, i, v) {
+        json_array_foreach(json, i, v)
+        {
             if (n++ > 0)
                 strbuf_addc(b, ',');
             js_newline(b, style, depth + 1);
@@ -221,8 +221,7 @@ const char **js_keys(const json_t *obj)
     size_t n = 0;
     json_t *v;
 
-    json_object_foreach ((json_t *)obj, key, v)
-        keys[n++] = key;
+    json_object_foreach((json_t *)obj, key, v) keys[n++] = key;
     qsort(keys, n, sizeof(*keys), js_key_compare);
     return keys;
 }

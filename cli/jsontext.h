@@ -9,7 +9,8 @@
 
 #include "base/base.h"
 
-/* Borrowed; "" / 0 / false / NULL when obj is no object, or the member absent or of another type. */
+/* Borrowed; "" / 0 / false / NULL when obj is no object, or the member absent or of another type.
+ */
 const char *js_str(const json_t *obj, const char *key);
 json_int_t js_int(const json_t *obj, const char *key);
 /* For counters without sign; 0 below zero. */

@@ -133,10 +133,9 @@ static void detail_volumes_and_drivers(const struct node_detail *d)
         const json_t *info = js_get(drivers, driver_names[i]);
         _cleanup_(freep) char *when = text_time_rfc3339(js_str(info, "UpdateTime"));
 
-        table_row(&t, "%s|%s|%s|%s|%s", driver_names[i],
-                  js_bool(info, "Detected") ? "true" : "false",
-                  js_bool(info, "Healthy") ? "true" : "false", js_str(info, "HealthDescription"),
-                  when);
+        table_row(
+            &t, "%s|%s|%s|%s|%s", driver_names[i], js_bool(info, "Detected") ? "true" : "false",
+            js_bool(info, "Healthy") ? "true" : "false", js_str(info, "HealthDescription"), when);
     }
     ui_heading(d->cli, "Drivers");
     ui_table(d->cli, &t, TABLE_LIST);
@@ -200,7 +199,8 @@ static void detail_allocated(const struct node_detail *d)
     size_t i;
     json_t *a;
 
-    json_array_foreach (d->running, i, a) {
+    json_array_foreach(d->running, i, a)
+    {
         const json_t *r = js_get(a, "Resources");
 
         used.cpu += js_int(r, "CPU");
@@ -229,7 +229,8 @@ static void detail_utilization(const struct node_detail *d)
     size_t i;
     json_t *a;
 
-    json_array_foreach (d->running, i, a) {
+    json_array_foreach(d->running, i, a)
+    {
         _cleanup_(freep) char *path = xasprintf("/v1/client/allocation/%s/stats", js_str(a, "ID"));
         _cleanup_(json_decrefp) json_t *stats = NULL;
         const json_t *usage;
@@ -267,7 +268,8 @@ static void detail_host_utilization(const struct node_detail *d)
         ui_error(d->cli, "error fetching node stats: actual resource usage not present");
         return;
     }
-    json_array_foreach (js_get(d->stats, "DiskStats"), i, v) {
+    json_array_foreach(js_get(d->stats, "DiskStats"), i, v)
+    {
         if (strcmp(js_str(v, "Device"), device) == 0)
             disk = v;
     }
@@ -335,7 +337,8 @@ static void detail_stats(const struct node_detail *d)
     json_t *v;
 
     ui_heading(d->cli, "CPU Stats");
-    json_array_foreach (cpus, i, v) {
+    json_array_foreach(cpus, i, v)
+    {
         detail_kv(d->cli, v, cpu, ARRAY_LEN(cpu), detail_percent);
         if (i + 1 < json_array_size(cpus))
             ui_out(d->cli, "%s", "");
@@ -343,7 +346,8 @@ static void detail_stats(const struct node_detail *d)
     ui_heading(d->cli, "Memory Stats");
     detail_kv(d->cli, js_get(d->stats, "Memory"), memory, ARRAY_LEN(memory), detail_bytes);
     ui_heading(d->cli, "Disk Stats");
-    json_array_foreach (disks, i, v) {
+    json_array_foreach(disks, i, v)
+    {
         detail_kv(d->cli, v, disk, ARRAY_LEN(disk), detail_disk_value);
         if (i + 1 < json_array_size(disks))
             ui_out(d->cli, "%s", "");
@@ -386,7 +390,8 @@ static int detail_fetch_allocs(struct node_detail *d)
     }
     js_sort(d->allocs, alloc_newer);
     d->running = json_array();
-    json_array_foreach (d->allocs, i, a) {
+    json_array_foreach(d->allocs, i, a)
+    {
         if (strcmp(js_str(a, "ClientStatus"), "running") == 0)
             json_array_append(d->running, a);
     }

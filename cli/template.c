@@ -84,10 +84,11 @@ static int tmpl_classify(struct tmpl *t, struct tmpl_segment *g)
     } else
         g->kind = TMPL_OUTPUT;
     if (g->len == 0 && g->kind != TMPL_END && g->kind != TMPL_ELSE)
-        return tmpl_fail(t, "missing value for %s", g->kind == TMPL_OUTPUT ? "command"
-                                                    : g->kind == TMPL_IF   ? "if"
-                                                    : g->kind == TMPL_WITH ? "with"
-                                                                           : "range");
+        return tmpl_fail(t, "missing value for %s",
+                         g->kind == TMPL_OUTPUT ? "command"
+                         : g->kind == TMPL_IF   ? "if"
+                         : g->kind == TMPL_WITH ? "with"
+                                                : "range");
     return 0;
 }
 
@@ -288,10 +289,8 @@ static struct tmpl_range tmpl_range_parse(const struct tmpl_segment *g)
         }
     }
     if (rest.len >= 2 && rest.s[0] == ':' && rest.s[1] == '=')
-        return (struct tmpl_range){{r.names[0], r.names[1]},
-                                   {r.name_len[0], r.name_len[1]},
-                                   rest.s + 2,
-                                   rest.len - 2};
+        return (struct tmpl_range){
+            {r.names[0], r.names[1]}, {r.name_len[0], r.name_len[1]}, rest.s + 2, rest.len - 2};
     return (struct tmpl_range){.s = g->s, .len = g->len};
 }
 

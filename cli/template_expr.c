@@ -87,7 +87,8 @@ static json_t *expr_member(json_t *v, const char *name)
 
     if (member)
         return member;
-    json_object_foreach (v, key, other) {
+    json_object_foreach(v, key, other)
+    {
         if (strcasecmp(key, name) == 0)
             return other;
     }
@@ -240,7 +241,13 @@ static int expr_operand(struct tmpl *t, struct tmpl_cursor *c, json_t **ret)
     } else {
         r = expr_word(t, c, ret);
     }
-    return r < 0 ? r : expr_fields(t, c, ret);
+    if (r == 0)
+        r = expr_fields(t, c, ret);
+    if (r < 0) {
+        json_decref(*ret);
+        *ret = NULL;
+    }
+    return r;
 }
 
 static bool expr_command_ends(const struct tmpl_cursor *c)

@@ -48,7 +48,8 @@ void tmpl_print(struct strbuf *b, const json_t *v)
         strbuf_add(b, json_string_value(v), json_string_length(v));
     else if (json_is_array(v)) {
         strbuf_addc(b, '[');
-        json_array_foreach (v, i, item) {
+        json_array_foreach(v, i, item)
+        {
             strbuf_adds(b, i ? " " : "");
             tmpl_print(b, item);
         }
@@ -217,8 +218,8 @@ static void func_verb(struct strbuf *b, const char *spec, char verb, const json_
     if (verb == 's' && precision >= 0 && text.len > (size_t)precision)
         text.data[text.len = (size_t)precision] = '\0';
     if (zero && !left && json_is_number(v))
-        strbuf_addf(b, "%.*s%s", MAX(width - (int)text.len, 0),
-                    "00000000000000000000000000000000", text.data);
+        strbuf_addf(b, "%.*s%s", MAX(width - (int)text.len, 0), "00000000000000000000000000000000",
+                    text.data);
     else
         strbuf_addf(b, "%*s", left ? -width : width, text.data ? text.data : "");
     strbuf_fini(&text);
@@ -272,8 +273,8 @@ static int func_print(json_t **args, size_t n, bool line, json_t **ret)
     return 0;
 }
 
-static const char *const func_names[] = {"and", "eq", "ge",  "gt", "index", "le",     "len",    "lt",
-                                         "ne",  "not", "or", "print", "printf", "println"};
+static const char *const func_names[] = {"and", "eq", "ge",  "gt", "index", "le",     "len",
+                                         "lt",  "ne", "not", "or", "print", "printf", "println"};
 
 bool tmpl_is_function(const char *name, size_t len)
 {

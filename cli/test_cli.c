@@ -182,11 +182,16 @@ START_TEST(test_numbers)
         uint64_t n;
         const char *text;
     } sizes[] = {
-        {0, "0 B"},           {9, "9 B"},           {1023, "1023 B"},
-        {1024, "1.0 KiB"},    {82854982, "79 MiB"}, {UINT64_C(8053063680), "7.5 GiB"},
+        {0, "0 B"},
+        {9, "9 B"},
+        {1023, "1023 B"},
+        {1024, "1.0 KiB"},
+        {82854982, "79 MiB"},
+        {UINT64_C(8053063680), "7.5 GiB"},
         {314572800, "300 MiB"},
     };
-    _cleanup_(freep) char *a = text_float2(1234567.891), *b = text_float2(0.5), *c = text_float2(-999);
+    _cleanup_(freep) char *a = text_float2(1234567.891), *b = text_float2(0.5),
+                          *c = text_float2(-999);
 
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         _cleanup_(freep) char *text = text_bytes(sizes[i].n);
@@ -202,7 +207,10 @@ END_TEST
 START_TEST(test_uuid_prefix)
 {
     static const char *const cases[][2] = {
-        {"abc", "ab"}, {"abcd", "abcd"}, {"12345678-9", "12345678-"}, {"12345678-90", "12345678-90"},
+        {"abc", "ab"},
+        {"abcd", "abcd"},
+        {"12345678-9", "12345678-"},
+        {"12345678-90", "12345678-90"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -219,15 +227,19 @@ START_TEST(test_table)
     _cleanup_(freep) char *plain = NULL, *list = NULL, *kv_text = NULL, *raw_text = NULL;
 
     table_row(&t, "Name|Class|Status");
-    table_row(&t, "%s||ready ", "n\xc3\xb6" "de");
+    table_row(&t, "%s||ready ",
+              "n\xc3\xb6"
+              "de");
     table_row(&t, "longer-name|x|");
     plain = table_text(&t, TABLE_PLAIN);
     ck_assert_str_eq(plain, "Name         Class  Status\n"
-                            "n\xc3\xb6" "de                ready\n"
+                            "n\xc3\xb6"
+                            "de                ready\n"
                             "longer-name  x      ");
     list = table_text(&t, TABLE_LIST);
     ck_assert_str_eq(list, "Name         Class   Status\n"
-                           "n\xc3\xb6" "de         <none>  ready\n"
+                           "n\xc3\xb6"
+                           "de         <none>  ready\n"
                            "longer-name  x       <none>");
     table_row(&kv, "ID|x");
     table_row(&kv, "Submit Date|");
@@ -239,9 +251,9 @@ START_TEST(test_table)
 }
 END_TEST
 
-static const char document[] =
-    "{\"ID\":\"web\",\"N\":3,\"F\":0.5,\"T\":true,\"Z\":null,\"L\":[{\"Name\":\"a\"},{\"Name\":\"b\"}],"
-    "\"M\":{\"y\":\"2\",\"x\":\"1\"},\"E\":[]}";
+static const char document[] = "{\"ID\":\"web\",\"N\":3,\"F\":0.5,\"T\":true,\"Z\":null,\"L\":[{"
+                               "\"Name\":\"a\"},{\"Name\":\"b\"}],"
+                               "\"M\":{\"y\":\"2\",\"x\":\"1\"},\"E\":[]}";
 
 static const struct {
     const char *tmpl, *out;
@@ -346,11 +358,19 @@ START_TEST(test_json)
         double v;
         const char *text;
     } floats[] = {
-        {0.1, "0.1"},   {1, "1"},           {100, "100"},     {1e21, "1e+21"}, {123456789, "123456789"},
-        {1e-7, "1e-7"}, {0.000001, "0.000001"}, {-2.5, "-2.5"}, {1.5e-10, "1.5e-10"},
+        {0.1, "0.1"},
+        {1, "1"},
+        {100, "100"},
+        {1e21, "1e+21"},
+        {123456789, "123456789"},
+        {1e-7, "1e-7"},
+        {0.000001, "0.000001"},
+        {-2.5, "-2.5"},
+        {1.5e-10, "1.5e-10"},
     };
     json_t *json = json_loads("{\"a\":[],\"b\":{},\"c\":[1,\"<\\n\\u2028\"],\"d\":0.25}", 0, NULL);
-    _cleanup_(freep) char *compact = js_text(json, JS_COMPACT), *html = js_text_html(json, JS_COMPACT);
+    _cleanup_(freep) char *compact = js_text(json, JS_COMPACT),
+                          *html = js_text_html(json, JS_COMPACT);
     _cleanup_(freep) char *pretty = js_text(json, JS_INDENT);
 
     for (size_t i = 0; i < ARRAY_LEN(floats); i++) {
@@ -376,8 +396,8 @@ static bool less_by_n(const json_t *a, const json_t *b)
 
 START_TEST(test_json_sort)
 {
-    json_t *list = json_loads("[{\"n\":3},{\"n\":1,\"i\":1},{\"n\":2},{\"n\":1,\"i\":2},{\"n\":0}]", 0,
-                              NULL);
+    json_t *list =
+        json_loads("[{\"n\":3},{\"n\":1,\"i\":1},{\"n\":2},{\"n\":1,\"i\":2},{\"n\":0}]", 0, NULL);
     _cleanup_(freep) char *text = NULL;
 
     js_sort(list, less_by_n);
@@ -417,9 +437,16 @@ static const struct {
 START_TEST(test_address)
 {
     for (size_t i = 0; i < ARRAY_LEN(addresses); i++) {
-        struct client_conf conf = {.address = addresses[i].address, .region = "", .namespace = "",
-                                   .token = "", .http_auth = "", .ca_cert = "", .ca_path = "",
-                                   .client_cert = "", .client_key = "", .tls_server_name = ""};
+        struct client_conf conf = {.address = addresses[i].address,
+                                   .region = "",
+                                   .namespace = "",
+                                   .token = "",
+                                   .http_auth = "",
+                                   .ca_cert = "",
+                                   .ca_path = "",
+                                   .client_cert = "",
+                                   .client_key = "",
+                                   .tls_server_name = ""};
         struct client c;
         struct errtext e;
         int r = client_init(&c, &conf, &e);

@@ -15,7 +15,12 @@
 static size_t text_utf8_len(const unsigned char *s, size_t n)
 {
     uint32_t cp;
-    size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+    size_t len = s[0] < 0x80   ? 1
+                 : s[0] < 0xc2 ? 0
+                 : s[0] < 0xe0 ? 2
+                 : s[0] < 0xf0 ? 3
+                 : s[0] < 0xf5 ? 4
+                               : 0;
 
     if (len == 0 || len > n)
         return 0;
@@ -197,7 +202,8 @@ char *text_bytes(uint64_t n)
         e++;
     }
     value = floor(value * 10 + 0.5) / 10;
-    return value < 10 ? xasprintf("%.1f %s", value, names[e]) : xasprintf("%.0f %s", value, names[e]);
+    return value < 10 ? xasprintf("%.1f %s", value, names[e])
+                      : xasprintf("%.0f %s", value, names[e]);
 }
 
 char *text_float2(double v)

@@ -41,8 +41,8 @@ static curl_socket_t transfer_on_socket(void *arg, curlsocktype purpose, struct 
 
     if (t->dialed[0] == '\0' && getnameinfo(&a->addr, a->addrlen, host, sizeof(host), port,
                                             sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-        snprintf(t->dialed, sizeof(t->dialed), strchr(host, ':') ? "[%.1000s]:%.30s" : "%.1000s:%.30s",
-                 host, port);
+        snprintf(t->dialed, sizeof(t->dialed),
+                 strchr(host, ':') ? "[%.1000s]:%.30s" : "%.1000s:%.30s", host, port);
     return socket(a->family, a->socktype, a->protocol);
 }
 
@@ -171,8 +171,9 @@ static char *transfer_ends(const struct transfer *t)
 
     curl_easy_getinfo(t->easy, CURLINFO_LOCAL_IP, &ip);
     curl_easy_getinfo(t->easy, CURLINFO_LOCAL_PORT, &port);
-    return ip && *ip ? xasprintf(strchr(ip, ':') ? "[%s]:%ld->%s" : "%s:%ld->%s", ip, port, t->dialed)
-                     : xstrdup(t->dialed);
+    return ip && *ip
+               ? xasprintf(strchr(ip, ':') ? "[%s]:%ld->%s" : "%s:%ld->%s", ip, port, t->dialed)
+               : xstrdup(t->dialed);
 }
 
 static char *transfer_broken(const struct transfer *t, long err)
@@ -198,7 +199,8 @@ static char *transfer_fault(const struct transfer *t, const struct client *c, CU
             return xstrdup("http: no Host in request URL");
         return xasprintf("unsupported protocol scheme \"%s\"", c->scheme);
     case CURLE_COULDNT_RESOLVE_HOST:
-        return xasprintf("dial tcp: lookup %.*s: no such host", (int)strcspn(c->host, ":"), c->host);
+        return xasprintf("dial tcp: lookup %.*s: no such host", (int)strcspn(c->host, ":"),
+                         c->host);
     case CURLE_COULDNT_CONNECT:
         return err ? xasprintf("dial tcp %s: connect: %s", t->dialed, transfer_errno_text(err))
                    : xasprintf("dial tcp %s: %s", t->dialed, curl_easy_strerror(code));

@@ -11,8 +11,8 @@
 static const struct {
     const char *name, *code;
 } ui_colors[] = {
-    {"reset", "0"},   {"bold", "1"},  {"red", "31"},     {"green", "32"},        {"yellow", "33"},
-    {"blue", "34"},   {"cyan", "36"}, {"magenta", "35"}, {"light_yellow", "93"},
+    {"reset", "0"}, {"bold", "1"},  {"red", "31"},     {"green", "32"},        {"yellow", "33"},
+    {"blue", "34"}, {"cyan", "36"}, {"magenta", "35"}, {"light_yellow", "93"},
 };
 
 static void ui_line(struct cli *cli, FILE *f, const char *color, const char *text)
@@ -25,6 +25,7 @@ static void ui_line(struct cli *cli, FILE *f, const char *color, const char *tex
         fprintf(f, "%s\n", text);
 }
 
+static char *ui_format(const char *fmt, va_list ap) PRINTF_LIKE(1, 0);
 static char *ui_format(const char *fmt, va_list ap)
 {
     char *text;
