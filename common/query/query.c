@@ -165,7 +165,7 @@ int query_run(struct store_txn *t, const steppe_Request *env, const void *body, 
 {
     const struct query_method *m = find_method(env->method);
     struct query q = {.t = t, .env = env, .id = "", .out = out, .w = w, .meta = {.found = true}};
-    int r;
+    int r = STATE_E_INVALID; /* for a row of the table that is none of these */
 
     assert(m);
     if (w)
