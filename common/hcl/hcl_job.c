@@ -245,7 +245,7 @@ static const struct hcl_child group_children[] = {
     {0},
 };
 
-const struct hcl_block hcl_group_block = {
+static const struct hcl_block group_block = {
     .name = "group",
     .fields = group_fields,
     .children = group_children,
@@ -306,7 +306,7 @@ static const struct hcl_child job_children[] = {
      .too_many = "only one 'multiregion' block allowed"},
     {"meta", "Meta", hcl_child_strings},
     {"task", "Tasks", child_job_tasks, &hcl_task_block, .prefix = "task:", .item_prefix = "'%s',"},
-    {"group", "TaskGroups", hcl_child_labelled, &hcl_group_block, .prefix = "group:"},
+    {"group", "TaskGroups", hcl_child_labelled, &group_block, .prefix = "group:"},
     {"vault", "Vault", child_vault, &hcl_vault_block, .prefix = "vault ->",
      .too_many = "only one 'vault' block allowed per task"},
     {0},
@@ -318,7 +318,7 @@ static int job_prepare(struct hcl_ctx *c, struct hcl_frame *f)
     return 0;
 }
 
-const struct hcl_block hcl_job_block = {
+static const struct hcl_block job_block = {
     .name = "job",
     .fields = job_fields,
     .children = job_children,
@@ -345,7 +345,7 @@ static int child_job(struct hcl_ctx *c, const struct hcl_child *ch, struct hcl_i
 }
 
 static const struct hcl_child root_children[] = {
-    {"job", "Job", child_job, &hcl_job_block, .prefix = "error parsing 'job':", .flat = true},
+    {"job", "Job", child_job, &job_block, .prefix = "error parsing 'job':", .flat = true},
     {0},
 };
 

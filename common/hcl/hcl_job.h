@@ -104,8 +104,6 @@ hcl_child_fn hcl_child_strings;     /* names and strings, merged */
 hcl_child_fn hcl_child_one_strings; /* the same, but only one */
 hcl_child_fn hcl_child_any;         /* free-form, merged */
 
-extern const struct hcl_block hcl_job_block;
-extern const struct hcl_block hcl_group_block;
 extern const struct hcl_block hcl_task_block;
 extern const struct hcl_block hcl_service_block;
 extern const struct hcl_block hcl_network_block;

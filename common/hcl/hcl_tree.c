@@ -154,8 +154,8 @@ static bool first_key_is(const struct hcl_item *it, const char *key, uint32_t ha
     return it->hash == hash && it->n_keys > 0 && strcasecmp(it->keys[0].text, key) == 0;
 }
 
-static struct hcl_items narrow(struct hcl_arena *a, const struct hcl_items *items, const char *key,
-                               bool labelled)
+/* Without a key: items that have none. */
+static struct hcl_items narrow(struct hcl_arena *a, const struct hcl_items *items, const char *key)
 {
     struct hcl_items out = {0};
     uint32_t hash = key ? hcl_hash(key) : 0;
@@ -163,7 +163,7 @@ static struct hcl_items narrow(struct hcl_arena *a, const struct hcl_items *item
     for (size_t i = 0; i < items->n; i++) {
         const struct hcl_item *it = &items->v[i];
 
-        if (key ? !first_key_is(it, key, hash) : (it->n_keys > 0) != labelled)
+        if (key ? !first_key_is(it, key, hash) : it->n_keys > 0)
             continue;
         if (room_needed(out.n))
             out.v =
@@ -178,17 +178,12 @@ static struct hcl_items narrow(struct hcl_arena *a, const struct hcl_items *item
 
 struct hcl_items hcl_filter(struct hcl_arena *a, const struct hcl_items *items, const char *key)
 {
-    return narrow(a, items, key, false);
-}
-
-struct hcl_items hcl_children(struct hcl_arena *a, const struct hcl_items *items)
-{
-    return narrow(a, items, NULL, true);
+    return narrow(a, items, key);
 }
 
 struct hcl_items hcl_elems(struct hcl_arena *a, const struct hcl_items *items)
 {
-    return narrow(a, items, NULL, false);
+    return narrow(a, items, NULL);
 }
 
 int hcl_fail(struct hcl_error *err, int r, unsigned line, unsigned column, const char *fmt, ...)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * Inside common/hcl: the arena that a document and all that is derived from it lives in, and how a
- * list of items is narrowed down (as HCL's Filter, Children and Elem do).
+ * list of items is narrowed down (as HCL's Filter and Elem do).
  */
 #pragma once
 
@@ -43,8 +43,7 @@ uint32_t hcl_hash(const char *text);
 
 /* Items whose first key is `key` in any case, without that key. */
 struct hcl_items hcl_filter(struct hcl_arena *a, const struct hcl_items *items, const char *key);
-/* Of filtered items: those with a label left, and those with none. */
-struct hcl_items hcl_children(struct hcl_arena *a, const struct hcl_items *items);
+/* Of filtered items: those with no label left. */
 struct hcl_items hcl_elems(struct hcl_arena *a, const struct hcl_items *items);
 
 int hcl_fail(struct hcl_error *err, int r, unsigned line, unsigned column, const char *fmt, ...)
