@@ -32,14 +32,13 @@ packages_install() {
         fi
         root=(sudo)
     fi
+    root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
     # The lists may be absent (fresh image) or old (a package's file is gone): update, and once more.
     # shellcheck disable=SC2086 # $missing is a list of words
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-        $missing </dev/null >/dev/null 2>&1 && return 0
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq </dev/null || true
+    "${root[@]}" -y --no-install-recommends install $missing </dev/null >/dev/null 2>&1 && return 0
+    "${root[@]}" update </dev/null || true
     # shellcheck disable=SC2086
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-        $missing </dev/null >/dev/null || {
+    "${root[@]}" -y --no-install-recommends install $missing </dev/null >/dev/null || {
         echo "error: apt-get could not install: $missing" >&2
         return 1
     }
