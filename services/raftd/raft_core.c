@@ -236,7 +236,7 @@ static void core_answer_old_term(struct raft *r, const struct raft_msg *m)
 /* APPEND, HEARTBEAT and SNAPSHOT of a current leader. */
 static int core_from_leader(struct raft *r, const struct raft_msg *m)
 {
-    if (r->role == RAFT_LEADER)
+    if (r->role == RAFT_LEADER && m->term == r->term)
         return RAFT_E_BAD_MESSAGE; /* two leaders in a term: one of them is not a correct server */
     raft_step_down(r, m->term, m->from);
     r->heard_ns = r->now.ns;
@@ -299,7 +299,7 @@ static int core_start(struct raft *r, uint64_t applied)
     if (r->started)
         return -EINVAL;
     r->started = true;
-    r->log.durable = r->log.last;
+    assert(r->log.durable == r->log.last);
     /* Applied means committed. A state machine ahead of the log (its page cache survived, the
      * log's tail did not) is not handed those entries again when they come back. */
     r->handed = MAX(applied, r->snap.index);

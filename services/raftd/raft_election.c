@@ -34,6 +34,20 @@ static void election_ask_all(struct raft *r)
     r->resend_due_ns = r->now.ns + r->opt.heartbeat_ns;
 }
 
+/*
+ * T 4.2.2: a server that an uncommitted change takes out may still be needed to get that change (or
+ * another leader's log) committed: it campaigns, though its own vote does not count.
+ */
+static bool election_may_campaign(const struct raft *r)
+{
+    if (r->inst.installing)
+        return false;
+    if (r->self_voter)
+        return true;
+    return r->configs_n > 1 && raft_config_last(r)->index > r->commit &&
+           raft_config_is_voter(&r->configs[r->configs_n - 2].config, r->opt.id);
+}
+
 static bool election_won(const struct raft *r)
 {
     unsigned votes = r->self_voter;
@@ -51,6 +65,8 @@ static void election_lead(struct raft *r)
     r->lease_broken = r->campaign_transfer = false;
     r->transfer_to = 0;
     r->uncommitted_bytes = 0;
+    for (uint64_t i = r->commit + 1; i <= r->log.last; i++)
+        r->uncommitted_bytes += raft_log_entry(&r->log, i) ? raft_log_entry(&r->log, i)->len : 0;
     r->confirmed_round = r->round;
     for (unsigned i = 0; i < r->peers_n; i++) {
         struct raft_peer *p = &r->peers[i];
@@ -76,7 +92,6 @@ static void election_votes_reset(struct raft *r)
 
 void raft_campaign(struct raft *r, bool transfer)
 {
-    assert(r->self_voter);
     raft_set_role(r, RAFT_CANDIDATE);
     raft_set_leader(r, 0);
     raft_set_term(r, r->term + 1);
@@ -106,7 +121,7 @@ static void election_pre_campaign(struct raft *r)
 void raft_election_timer(struct raft *r)
 {
     if (r->now.ns >= r->election_due_ns) {
-        if (r->self_voter && !r->inst.installing) {
+        if (election_may_campaign(r)) {
             election_pre_campaign(r);
         } else {
             raft_step_down(r, r->term, 0);
@@ -188,7 +203,7 @@ int raft_on_vote_reply(struct raft *r, const struct raft_msg *m)
 
 int raft_on_timeout_now(struct raft *r, const struct raft_msg *m)
 {
-    if (m->term != r->term || r->role == RAFT_LEADER || !r->self_voter || r->inst.installing)
+    if (m->term != r->term || r->role == RAFT_LEADER || !election_may_campaign(r))
         return 0;
     raft_campaign(r, true);
     return 0;

@@ -110,12 +110,15 @@ static int follower_store(struct raft *r, const struct raft_msg *m)
     return 0;
 }
 
-/* Memory has a bound: entries that would only pile up on what is not durable yet are dropped, as
- * if the network had lost them. The leader sends them again. */
+/*
+ * Memory has a bound: entries that would only pile up behind a slow disk are dropped, as if the
+ * network had lost them, and the leader sends them again. What is durable does not count: to refuse
+ * for its sake would keep the new leader from committing it.
+ */
 static bool follower_full(const struct raft *r, const struct raft_msg *m)
 {
     return m->append.prev_index >= r->log.last &&
-           r->log.mem_bytes > 2ull * r->opt.uncommitted_bytes_max + r->opt.tail_bytes_max;
+           r->log.pending_bytes > r->opt.uncommitted_bytes_max;
 }
 
 /* From the leader of our term. */

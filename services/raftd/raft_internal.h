@@ -28,6 +28,7 @@ struct raft_log {
     uint64_t *seqs;             /* the write that made each of them */
     size_t cap, head, n;
     uint64_t mem_bytes;
+    uint64_t pending_bytes; /* of entries that are not durable */
     uint64_t base, last;
     uint64_t durable;           /* (base, durable] are on disk, and ours */
     struct raft_position *runs; /* first position of each term, from `base` on: runs_n >= 1 */

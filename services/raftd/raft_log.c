@@ -49,6 +49,7 @@ void raft_log_fini(struct raft_log *l)
 void raft_log_reset(struct raft_log *l, struct raft_position base)
 {
     log_forget_all(l);
+    l->pending_bytes = 0;
     l->base = l->last = l->durable = base.index;
     l->runs_n = 0;
     log_runs_push(l, base.index, base.term);
@@ -82,6 +83,7 @@ void raft_log_append(struct raft_log *l, const struct raft_entry *e, uint64_t se
     l->n++;
     l->last = e->index;
     l->mem_bytes += e->len;
+    l->pending_bytes += e->len;
     if (e->term != last_term)
         log_runs_push(l, e->index, e->term);
 }
@@ -92,6 +94,8 @@ void raft_log_truncate(struct raft_log *l, uint64_t from)
     while (l->last >= from) {
         if (l->n > 0) {
             l->n--;
+            if (l->last > l->durable)
+                l->pending_bytes -= l->entries[l->head + l->n].len;
             log_forget(l, l->head + l->n);
             l->last--;
         } else {
@@ -127,8 +131,10 @@ void raft_log_persisted(struct raft_log *l, uint64_t seq)
 {
     uint64_t first = raft_log_mem_first(l);
 
-    while (l->durable < l->last && l->seqs[l->head + (l->durable + 1 - first)] <= seq)
+    while (l->durable < l->last && l->seqs[l->head + (l->durable + 1 - first)] <= seq) {
+        l->pending_bytes -= l->entries[l->head + (l->durable + 1 - first)].len;
         l->durable++;
+    }
 }
 
 void raft_log_trim(struct raft_log *l, uint64_t index, uint64_t bytes_max)

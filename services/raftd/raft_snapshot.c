@@ -72,6 +72,9 @@ int raft_on_snapshot_reply(struct raft *r, const struct raft_msg *m)
         if (m->snapshot_reply.index > r->commit)
             return RAFT_E_BAD_MESSAGE;
         raft_peer_acked(r, p, m->snapshot_reply.index);
+        /* Meanwhile the log may have been cut behind a newer one. */
+        if (r->role == RAFT_LEADER && p->state == PEER_SNAPSHOT && r->snap.index > p->match)
+            raft_peer_snapshot(r, p);
         return 0;
     }
     if (p->state != PEER_SNAPSHOT || p->snap_index != m->snapshot_reply.index)

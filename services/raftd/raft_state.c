@@ -86,7 +86,7 @@ int raft_load_entry(struct raft *r, const struct raft_entry *e)
         raft_config_push(r, e->index, &c);
     }
     raft_log_append(&r->log, e, 0);
-    r->log.durable = r->log.last;
+    raft_log_persisted(&r->log, 0);
     raft_log_trim(&r->log, r->log.last, r->opt.tail_bytes_max);
     return 0;
 }
