@@ -121,9 +121,10 @@ void state_status_put(struct state_status_writer *w, const struct state_status *
     seq = atomic_load_explicit(&w->page->sequence, memory_order_relaxed);
     assert(seq % 2 == 0);
     atomic_store_explicit(&w->page->sequence, seq + 1, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
+    /* Release and acquire on each word, not a fence: a reader that sees one new word sees the odd
+     * sequence as well. */
     for (size_t i = 0; i < STATUS_WORDS; i++)
-        atomic_store_explicit(&w->page->words[i], words[i], memory_order_relaxed);
+        atomic_store_explicit(&w->page->words[i], words[i], memory_order_release);
     atomic_store_explicit(&w->page->sequence, seq + 2, memory_order_release);
     state_status_beat(w, st->beat);
 }
@@ -234,8 +235,7 @@ static int status_copy(const struct status_page *p, struct status_body *ret)
         if (seq % 2)
             continue;
         for (size_t w = 0; w < STATUS_WORDS; w++)
-            words[w] = atomic_load_explicit(&p->words[w], memory_order_relaxed);
-        atomic_thread_fence(memory_order_acquire);
+            words[w] = atomic_load_explicit(&p->words[w], memory_order_acquire);
         if (atomic_load_explicit(&p->sequence, memory_order_relaxed) != seq)
             continue;
         memcpy(ret, words, sizeof(*ret));

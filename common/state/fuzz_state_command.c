@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * Any bytes as log entries (each le16 length, bytes): the state machine takes them all, its lists
+ * stay readable, and a snapshot of what came of it is taken back whole.
+ */
+#include <string.h>
+
+#include "job.pb.h"
+#include "rpc.pb.h"
+#include "state/fsm.h"
+#include "state/rows.h"
+#include "state/snapshot.h"
+#include "state/state.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(bool ok)
+{
+    if (!ok)
+        abort();
+}
+
+static void check_queries(struct store *store)
+{
+    struct strbuf body = STRBUF_INIT;
+    struct store_txn *t;
+    struct state_meta m;
+    struct errtext e;
+
+    require(store_begin(store, false, &t) == 0);
+    require(state_job_list(t, "*", "", NULL, &body, &m) == 0);
+    require(row_is_fields(strbuf_bytes(&body)));
+    strbuf_reset(&body);
+    require(state_eval_list(t, "*", "", NULL, &body, &m, &e) == 0);
+    require(row_is_fields(strbuf_bytes(&body)));
+    strbuf_reset(&body);
+    require(state_node_list(t, "", NULL, &body, &m, &e) == 0);
+    require(row_is_fields(strbuf_bytes(&body)));
+    strbuf_reset(&body);
+    require(state_search(t, "*", "", "all", &body, &m, &e) == 0);
+    require(state_job_get(t, "default", "web", &body, &m) == 0);
+    require(state_job_versions(t, "default", "web", &body, &m) == 0);
+    require(state_job_summary(t, "default", "web", &body, &m) == 0);
+    require(state_job_evaluations(t, "default", "web", &body, &m) == 0);
+    store_abort(t);
+    strbuf_fini(&body);
+}
+
+static void check_snapshot(struct store *store)
+{
+    struct state_snapshot *sn;
+    struct state_restore *r;
+    struct bytes block;
+    struct errtext e;
+
+    require(state_snapshot_begin(store, &sn, NULL) == 0);
+    require(state_restore_begin(NULL, &r) == 0);
+    do {
+        require(state_snapshot_next(sn, &block) == 0);
+        require(state_restore_chunk(r, block.data, block.len, &e) == 0);
+    } while (block.len);
+    state_snapshot_end(sn);
+    require(state_restore_commit(r, &e) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct store *store = store_mem_new();
+    struct fsm_entry e = {.term = 1, .kind = FSM_ENTRY_COMMAND};
+    struct fsm_result res;
+    struct fsm *f;
+
+    require(fsm_new(store, NULL, &f) == 0);
+    while (size >= 2) {
+        size_t len = data[0] | (size_t)data[1] << 8;
+
+        len = MIN(len, size - 2);
+        e.index++;
+        e.data = bytes_of(data + 2, len);
+        require(fsm_apply_batch(f, &e, 1, &res) == 0);
+        require(res.code == 0 || *res.error);
+        data += 2 + len;
+        size -= 2 + len;
+    }
+    check_queries(store);
+    check_snapshot(store);
+    fsm_free(f);
+    store_free(store);
+    return 0;
+}
