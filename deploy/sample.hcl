@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MPL-2.0
+#
+# Every key that has an effect, with its default unless said otherwise. Copy what you need: an empty
+# file and a few flags are enough (`steppe agent -server -data-dir=/var/lib/steppe
+# -bootstrap-expect=1`). Keys, defaults and merging are Nomad's; "own" marks what only Steppe has.
+# `steppe agent -check -config=FILE` checks a file and shows what is in effect.
+# "(reload)": takes effect on SIGHUP; everything else needs a restart of the agent.
+
+# ---- who this node is ----
+region     = "global" # regions federate; jobs and API calls name one
+datacenter = "dc1"    # a label inside the region
+name       = "sample" # default: the host name. Unique in the region; gossip calls it NAME.REGION
+
+# ---- where it keeps things ----
+data_dir = "/var/lib/steppe" # no default; absolute; 0700
+run_dir  = "/run/steppe"     # own; default DATA_DIR/run; sockets and pid files, 74 bytes at most
+
+# ---- the network ----
+# An IP address, or {{ GetPrivateIP }}, {{ GetPublicIP }}, {{ GetInterfaceIP "eth0" }}.
+bind_addr = "0.0.0.0"
+
+ports {
+  http = 4646 # API and web page
+  rpc  = 4647 # between nodes
+  serf = 4648 # gossip between servers, TCP and UDP
+}
+
+# Where to listen; empty: bind_addr.
+addresses {
+  http = ""
+  rpc  = ""
+  serf = ""
+}
+
+# What other nodes are told, HOST[:PORT]; empty: the address listened on, or with 0.0.0.0 the first
+# private address of this machine.
+advertise {
+  http = ""
+  rpc  = ""
+  serf = ""
+}
+
+# ---- the agent ----
+log_level            = "INFO" # (reload) TRACE DEBUG INFO WARN ERROR
+enable_debug         = false  # (reload)
+leave_on_interrupt   = false  # (reload) SIGINT: leave the cluster in order, not just stop
+leave_on_terminate   = false  # (reload) the same for SIGTERM
+disable_update_check = false  # (reload) accepted for Nomad's sake: nothing is ever looked up
+
+# (reload) Added to every HTTP answer.
+http_api_response_headers {
+  # Access-Control-Allow-Origin = "*"
+}
+
+# ---- a server ----
+server {
+  enabled          = true # default false
+  bootstrap_expect = 1    # default 0: wait to be added. 1, 3 or 5: start when so many have met
+  data_dir         = "/var/lib/steppe/server" # default DATA_DIR/server
+  encrypt          = "" # gossip key: base64 of 16, 24 or 32 bytes; empty: not encrypted
+
+  rejoin_after_leave = false # true: meet the old members again after having left
+  non_voting_server  = false # true: a copy of the state without a vote
+
+  # Timing of consensus. raft_multiplier scales the two times below it, for servers far apart.
+  raft_multiplier         = 1       # 1 to 10
+  raft_election_timeout   = "150ms" # own
+  raft_heartbeat_interval = "30ms"  # own; at most half of the timeout
+  raft_snapshot_threshold = 8192    # log entries between snapshots
+  raft_trailing_logs      = 10240   # entries kept behind one, for those who lag
+
+  # (reload) Heartbeats of clients.
+  heartbeat_grace           = "10s"
+  min_heartbeat_ttl         = "10s"
+  max_heartbeats_per_second = 50
+  failover_heartbeat_ttl    = "5m" # what every client gets after a change of leader
+
+  # Whom to meet. Any server of any region: regions federate by joining one another.
+  # (start_join, retry_join, retry_interval, retry_max right in the server block work, too.)
+  server_join {
+    start_join     = [] # once, at the start
+    retry_join     = [] # until it works, for example ["10.0.0.1", "10.0.0.2:4648"]
+    retry_interval = "30s"
+    retry_max      = 0 # 0: for ever
+  }
+}
+
+# ---- a client ----
+client {
+  enabled   = false
+  state_dir = "/var/lib/steppe/client" # default DATA_DIR/client
+  alloc_dir = "/var/lib/steppe/alloc"  # default DATA_DIR/alloc
+  servers   = [] # (reload) HOST[:RPCPORT] of servers of this region
+
+  node_class        = ""
+  network_interface = ""
+  cpu_total_compute = 0 # MHz; 0: detected
+  memory_total_mb   = 0 # 0: detected
+
+  # (reload) Facts about this node, for constraints of jobs.
+  meta {
+    # rack = "r1"
+  }
+
+  # Nomad's client options.
+  options {
+    # driver.raw_exec.enable = "true"
+  }
+
+  server_join {
+    start_join     = []
+    retry_join     = []
+    retry_interval = "30s"
+    retry_max      = 0
+  }
+}
+
+# ---- how a region takes care of its servers ----
+autopilot {
+  cleanup_dead_servers      = true
+  last_contact_threshold    = "200ms"
+  max_trailing_logs         = 250
+  min_quorum                = 0
+  server_stabilization_time = "10s"
+}
+
+# ---- limits ----
+limits {
+  http_max_conns_per_client = 100      # (reload) 0: no limit
+  http_body_max             = 33554432 # own; bytes of a request body
+  http_threads              = 256      # own; requests and waiting queries at a time
+}
+
+# ---- gossip timers, own; "0s" and 0 keep the built-in ones, which suit a WAN ----
+gossip {
+  probe_interval     = "0s"
+  probe_timeout      = "0s"
+  gossip_interval    = "0s"
+  push_pull_interval = "0s"
+  suspicion_mult     = 0
+  reconnect_interval = "0s"
+  reconnect_timeout  = "0s"
+  tombstone_timeout  = "0s"
+  reap_interval      = "0s"
+}
