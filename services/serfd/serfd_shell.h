@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * What the files of serfd's shell share. serfd_shell.c: the core's events and effects, UDP, life.
+ * serfd_streams.c: TCP. serfd_join.c: joins, rejoin. serfd_snapshot.c: the file. serfd_rpc.c: the
+ * Serf.* methods. serfd_conf.c: configuration to options and tags.
+ */
+#pragma once
+
+#include <uv.h>
+
+#include "base/strbuf.h"
+#include "bus/bus.h"
+#include "serfd_core.h"
+#include "svc/svc.h"
+
+#define STREAMS_MAX       128          /* incoming ones at a time */
+#define SERFD_STREAM_TIMEOUT_MS 10000
+#define STREAM_MEMORY_MAX (64u << 20)  /* bytes that all streams hold together */
+
+struct serfd_stream;
+struct serfd_joiner;
+
+struct serfd {
+    struct svc_ctx *ctx;
+    struct serf *serf;
+    struct serf_out out;
+    struct seal_keyring keyring;
+    struct gossip_addr listen_addr, advertise_addr;
+
+    int udp_fd;
+    uv_poll_t udp_poll;
+    uv_tcp_t tcp;
+    uv_timer_t tick;
+    bool tcp_open;
+
+    struct serfd_stream *streams; /* incoming and dialled */
+    size_t n_incoming, stream_bytes;
+    uint64_t next_stream;
+
+    struct serfd_joiner *joiner;
+
+    char *snapshot_path;
+    uv_timer_t snapshot_timer;
+    bool snapshot_dirty;
+    uint64_t snapshot_clock; /* member clock when it was written */
+    bool has_left;
+
+    struct bus_server *server;
+    struct bus_pub *pub;
+    uint64_t version_base;     /* wall clock of the start: versions rise over restarts */
+    uint64_t version_told;
+    struct bus_req *leave_req; /* who asked us to leave, waiting */
+    bool stopping;
+
+    int64_t log_allowance, log_filled_at; /* limits warnings that peers can provoke */
+    uint64_t log_suppressed;
+};
+
+/* serfd_shell.c */
+int serfd_init(struct svc_ctx *ctx, struct errtext *e);
+void serfd_stop(struct svc_ctx *ctx);
+void serfd_fini(struct svc_ctx *ctx);
+/* One step of the core and all its effects. `now` is filled in. */
+int serfd_step(struct serfd *sd, struct serf_event *ev);
+/* The same for many events: steps, then one serfd_settle(). */
+void serfd_settle(struct serfd *sd);
+void serfd_log_peer(struct serfd *sd, enum log_level level, const char *text);
+uint64_t serfd_version(const struct serfd *sd);
+socklen_t serfd_sockaddr(const struct gossip_addr *a, struct sockaddr_storage *ss);
+bool serfd_from_sockaddr(const struct sockaddr *sa, struct gossip_addr *ret);
+
+/* serfd_streams.c */
+int serfd_streams_listen(struct serfd *sd, struct errtext *e);
+void serfd_streams_dial(struct serfd *sd, const struct serf_effect *fx, struct span data);
+void serfd_streams_answer(struct serfd *sd, uint64_t id, struct span data);
+void serfd_streams_fini(struct serfd *sd);
+
+/* serfd_join.c */
+typedef void serfd_join_fn(void *user, unsigned num_joined, const char *error);
+void serfd_joiner_init(struct serfd *sd);
+void serfd_joiner_fini(struct serfd *sd);
+/* Joins all "host[:port]" at the same time; fn is called once, at the latest after timeout_ms. */
+void serfd_join(struct serfd *sd, char *const *addrs, size_t n, unsigned timeout_ms,
+                serfd_join_fn *fn, void *user);
+void serfd_joined(struct serfd *sd, const struct serf_effect *fx, const char *text);
+/* start_join, retry_join and what the snapshot knows. Calls svc_ready() when it may. */
+void serfd_joiner_start(struct serfd *sd);
+
+/* serfd_snapshot.c */
+#define SNAPSHOT_BYTES_MAX (8u << 20)
+struct snapshot {
+    uint64_t clocks[3]; /* member, event, query */
+    bool left;
+    char **addrs; /* "ip:port" of members that were alive; owned */
+    size_t n;
+};
+/* 0 with *ret filled (empty when there is no file), or -errno. */
+int snapshot_read(const char *path, struct snapshot *ret, struct errtext *e);
+/* Parses the text of a file; what cannot be understood is left out. */
+void snapshot_parse(const char *text, struct snapshot *ret);
+void snapshot_fini(struct snapshot *snap);
+/* The text for the machine's present state. */
+void snapshot_format(const struct serf *serf, bool left, struct strbuf *out);
+int snapshot_write(const char *path, const struct strbuf *text, struct errtext *e);
+
+/* serfd_rpc.c */
+int serfd_rpc_init(struct serfd *sd, struct errtext *e);
+void serfd_rpc_fini(struct serfd *sd);
+void serfd_rpc_left(struct serfd *sd);
+
+/* serfd_conf.c */
+/* Fills options from the configuration; `name` and `meta` keep the memory. */
+int serfd_conf_options(struct serfd *sd, struct serf_options *o, struct strbuf *name,
+                       struct strbuf *meta, struct errtext *e);
+/* "host", "host:port", "1.2.3.4", "[::1]:5" to host (owned by the caller) and port. */
+int serfd_conf_split(const char *text, int default_port, char **ret_host, uint16_t *ret_port);
+bool serfd_conf_ip(const char *host, uint16_t port, struct gossip_addr *ret);
