@@ -49,8 +49,9 @@ static int take_lock(struct runner *r, struct errtext *e)
     char text[32];
     int fd, n;
 
-    if (mkdir(r->conf->run_dir, 0700) < 0 && errno != EEXIST)
-        return err_set(e, -errno, "cannot make run_dir %s: %s", r->conf->run_dir, strerror(errno));
+    n = conf_make_dirs(r->conf, e); /* a service may be started alone on a fresh machine */
+    if (n < 0)
+        return n;
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_set(e, -errno, "cannot open %s: %s", path, strerror(errno));
