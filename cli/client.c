@@ -170,6 +170,31 @@ char *client_params_text(const struct client_params *p)
     return strbuf_take(&b);
 }
 
+static int client_hex(char ch)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *p = ch ? strchr(digits, tolower((unsigned char)ch)) : NULL;
+
+    return p ? (int)(p - digits) : -1;
+}
+
+char *client_unescape(const char *s, size_t len)
+{
+    struct strbuf b = STRBUF_INIT;
+
+    for (size_t i = 0; i < len; i++) {
+        bool escape =
+            s[i] == '%' && len - i > 2 && client_hex(s[i + 1]) >= 0 && client_hex(s[i + 2]) >= 0;
+
+        if (escape) {
+            strbuf_addc(&b, (char)(client_hex(s[i + 1]) << 4 | client_hex(s[i + 2])));
+            i += 2;
+        } else
+            strbuf_addc(&b, s[i] == '+' ? ' ' : s[i]);
+    }
+    return strbuf_take(&b);
+}
+
 char *client_escape_path(const char *segment)
 {
     struct strbuf b = STRBUF_INIT;

@@ -57,6 +57,8 @@ void client_params_fini(struct client_params *p);
 
 /* "a=1&b=%2F", sorted by name, escaped like a Go query. malloc'ed. */
 char *client_params_text(const struct client_params *p);
+/* Percent escapes and '+' of a query resolved; cut at a NUL. malloc'ed. */
+char *client_unescape(const char *s, size_t len);
 /* One segment of a path, as Go's url.PathEscape. malloc'ed. */
 char *client_escape_path(const char *segment);
 

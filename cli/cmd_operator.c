@@ -105,14 +105,15 @@ int cmd_operator_metrics(struct cli *cli)
     return 0;
 }
 
-/* "a=b&c" behind the path's '?' into params, as they are. */
+/* "a=b&c" behind the path's '?' into params. */
 static bool api_add_query(struct client_params *params, const char *query)
 {
     while (*query) {
         size_t len = strcspn(query, "&"), name_len = MIN(strcspn(query, "="), len);
-        _cleanup_(freep) char *name = xstrndup(query, name_len);
+        _cleanup_(freep) char *name = client_unescape(query, name_len);
         _cleanup_(freep) char *value =
-            name_len < len ? xstrndup(query + name_len + 1, len - name_len - 1) : xstrdup("");
+            name_len < len ? client_unescape(query + name_len + 1, len - name_len - 1)
+                           : xstrdup("");
 
         if (params->n == CLIENT_PARAMS_MAX)
             return false;

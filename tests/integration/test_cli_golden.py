@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The command line against a server that only plays back answers: requests and texts must be those of
+the official CLI 1.1.0, byte for byte.
+
+tests/golden/cli/NAME.txt were recorded from it:
+
+    STEPPE_TEST_AGENT=/opt/nomad-1.1.0 STEPPE_CLI_RECORD=1 python3 -m unittest test_cli_golden
+"""
+
+import http.server
+import json
+import os
+import re
+import sys
+import tempfile
+import threading
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'lib'))
+import steppe  # noqa: E402
+import transcript  # noqa: E402
+
+RECORD = os.environ.get('STEPPE_CLI_RECORD')
+FOLDER = os.path.join(steppe.GOLDEN, 'cli')
+NODE = '20a225fd-541e-1994-34e1-d8ffe3421a3c'
+EVAL = '0e5516f9-643b-ec0e-6c40-a849d1961910'
+
+
+def api(name):
+    with open(os.path.join(steppe.GOLDEN, 'api', name + '.json')) as f:
+        return json.load(f)
+
+
+def stub(job_id, **kw):
+    return dict(api('v1_jobs')[0], ID=job_id, Name=job_id, **kw)
+
+
+def member(name, region, addr, status='alive', **tags):
+    m = api('v1_agent_members')['Members'][0]
+    return dict(m, Name='%s.%s' % (name, region), Addr=addr, Status=status,
+                Tags=dict(m['Tags'], region=region, **tags))
+
+
+def members(*list_):
+    return {'ServerName': 'x', 'ServerRegion': 'west', 'ServerDC': 'dc1', 'Members': list(list_)}
+
+
+def diff_job():
+    """A version history whose newest version changed a count, a task and a constraint."""
+    field = lambda n, o, v, t='Edited', a=None: {'Type': t, 'Name': n, 'Old': o, 'New': v, 'Annotations': a}
+    return {'Type': 'Edited', 'ID': 'sleeper', 'Fields': [field('Priority', '50', '60')],
+            'Objects': [{'Type': 'Added', 'Name': 'Constraint', 'Objects': None, 'Fields': [
+                field('LTarget', '', '${node.class}', 'Added'), field('Operand', '', '=', 'Added')]}],
+            'TaskGroups': [{'Type': 'Edited', 'Name': 'g', 'Objects': None,
+                            'Fields': [field('Count', '4', '5', a=['forces create'])],
+                            'Tasks': [{'Type': 'Edited', 'Name': 't', 'Annotations': ['forces in-place update'],
+                                       'Fields': [], 'Objects': [{'Type': 'Edited', 'Name': 'Config', 'Objects': None,
+                                                                  'Fields': [field('args[0]', '1', '2')]}]}],
+                            'Updates': {'create': 1, 'in-place update': 4}},
+                           {'Type': 'Deleted', 'Name': 'old', 'Fields': None, 'Objects': None, 'Tasks': None,
+                            'Updates': {'destroy': 1}}]}
+
+
+def versions(diffs=None):
+    j = api('v1_job_sleeper')
+    return {'Versions': [dict(j, Version=1, Stable=True), dict(j, Version=0)], 'Diffs': diffs, 'Index': 9}
+
+
+def blocked_evals():
+    metric = {'NodesEvaluated': 2, 'NodesFiltered': 1, 'NodesAvailable': {'dc1': 2}, 'ClassFiltered': None,
+              'ConstraintFiltered': {'${attr.kernel.name} = windows': 1}, 'NodesExhausted': 1,
+              'ClassExhausted': None, 'DimensionExhausted': {'memory': 1}, 'QuotaExhausted': None,
+              'CoalescedFailures': 2, 'AllocationTime': 1, 'Scores': None}
+    e = api('v1_evaluation_ID')
+    failed = dict(e, ID='11111111-2222-3333-4444-555555555555', FailedTGAllocs={'g': metric}, CreateIndex=20,
+                  BlockedEval='66666666-2222-3333-4444-555555555555')
+    blocked = dict(e, ID='66666666-2222-3333-4444-555555555555', Status='blocked', CreateIndex=21)
+    return [e, failed, blocked]
+
+
+ONE = members(member('w1', 'west', '127.0.1.1', id='1', build='1.1.0'))
+TWO = members(member('w1', 'west', '127.0.1.1'), member('e2', 'east', '127.0.2.2', dc='dc2'),
+              member('e1', 'east', '127.0.2.1', 'left'), member('n1', 'north', '::1', 'failed'))
+LEADERS = {'/v1/status/leader?region=west': '127.0.1.1:4647', '/v1/status/leader?region=east': '127.0.2.2:4647',
+           '/v1/status/leader?region=north': '[::1]:4647'}
+SLEEPER = {'/v1/jobs?prefix=sleeper': [stub('sleeper')],
+           '/v1/job/sleeper?namespace=default': api('v1_job_sleeper'),
+           '/v1/job/sleeper/allocations?all=false&namespace=default': api('v1_job_sleeper_allocations'),
+           '/v1/job/sleeper/allocations?all=true&namespace=default': api('v1_job_sleeper_allocations'),
+           '/v1/job/sleeper/evaluations?namespace=default': api('v1_job_sleeper_evaluations'),
+           '/v1/job/sleeper/deployment?namespace=default': api('v1_job_sleeper_deployment'),
+           '/v1/job/sleeper/summary?namespace=default': api('v1_job_sleeper_summary')}
+FAILING = dict(SLEEPER, **{'/v1/job/sleeper/evaluations?namespace=default': blocked_evals(),
+                           '/v1/job/sleeper/allocations?all=false&namespace=default': [],
+                           '/v1/job/sleeper/deployment?namespace=default': None})
+PARAM = dict(api('v1_job_sleeper'), ID='par', Name='par', ParameterizedJob={
+    'Payload': 'optional', 'MetaRequired': ['a', 'b'], 'MetaOptional': None}, Type='batch')
+PERIODIC = dict(api('v1_job_sleeper'), ID='per', Name='per', Type='batch', Stop=True, Status='dead', Periodic={
+    'Enabled': True, 'Spec': '0 0 1 1 *', 'SpecType': 'cron', 'ProhibitOverlap': False, 'TimeZone': 'UTC'})
+SUMMARY = dict(api('v1_job_sleeper_summary'), Summary={}, Children={'Pending': 1, 'Running': 2, 'Dead': 3})
+CHILDREN = {'/v1/jobs?prefix=par': [stub('par')], '/v1/job/par?namespace=default': PARAM,
+            '/v1/job/par/summary?namespace=default': SUMMARY,
+            '/v1/jobs?prefix=par%2Fdispatch-': [stub('par/dispatch-2', ParentID='par'),
+                                                stub('par/dispatch-1', ParentID='par', Status='dead'),
+                                                stub('par/dispatch-9', ParentID='other')],
+            '/v1/jobs?prefix=per': [stub('per')], '/v1/job/per?namespace=default': PERIODIC,
+            '/v1/job/per/summary?namespace=default': SUMMARY, '/v1/jobs?prefix=per%2Fperiodic-': []}
+STATS = {'Timestamp': 1, 'Uptime': 93784, 'CPUTicksConsumed': 123.9,
+         'CPU': [{'CPU': 'cpu0', 'User': 1.5, 'System': 0.25, 'Idle': 98.2},
+                 {'CPU': 'cpu1', 'User': 0, 'System': 0, 'Idle': 100}],
+         'Memory': {'Total': 25274793984, 'Available': 20000000000, 'Used': 5274793984, 'Free': 1023},
+         'DiskStats': [{'Device': '/dev/vda', 'Mountpoint': '/', 'Size': 270553174016, 'Used': 9, 'Available': 1536,
+                        'UsedPercent': 12.345, 'InodesUsedPercent': 0}]}
+USAGE = {'ResourceUsage': {'CpuStats': {'TotalTicks': 12.5}, 'MemoryStats': {'RSS': 5242880}}, 'Tasks': {}}
+
+
+def node(**kw):
+    n = api('v1_node_ID')
+    n.update(kw)
+    n['Attributes'] = dict(n['Attributes'], **{'unique.storage.volume': '/dev/vda'})
+    return n
+
+
+def node_routes(**kw):
+    allocs = api('v1_node_ID_allocations')
+    routes = {'/v1/nodes?prefix=20a225fd-541e-1994-34e1-d8ffe3421a3c': [api('v1_nodes')[0]],
+              '/v1/nodes?prefix=20a2': [api('v1_nodes')[0]], '/v1/nodes?prefix=20': api('v1_nodes'),
+              '/v1/nodes?prefix=ff': [], '/v1/nodes': api('v1_nodes'), '/v1/agent/self': api('v1_agent_self'),
+              '/v1/node/' + NODE: node(**kw), '/v1/node/%s/allocations' % NODE: allocs,
+              '/v1/node/71ac3be0-3d92-0245-8d13-1633718e02d1/allocations': [],
+              '/v1/client/stats?node_id=' + NODE: STATS,
+              'PUT /v1/node/%s/eligibility' % NODE: {'NodeModifyIndex': 7, 'EvalIDs': None, 'Index': 7}}
+    routes.update({'/v1/client/allocation/%s/stats' % a['ID']: USAGE for a in allocs})
+    return routes
+
+
+DRAIN = {'Deadline': 3600000000000, 'IgnoreSystemJobs': True, 'ForceDeadline': '2026-11-23T08:00:00.5Z',
+         'StartedAt': '2026-11-23T07:00:00Z'}
+SEARCH = {'Matches': {'jobs': ['sleeper'], 'nodes': [], 'allocs': None}, 'Truncations': {}, 'Index': 1}
+REGISTERED = {'EvalID': EVAL, 'EvalCreateIndex': 9, 'JobModifyIndex': 9, 'Warnings': '', 'Index': 9}
+DEREGISTER = 'DELETE /v1/job/sleeper?global=%s&namespace=default&purge=%s'
+
+# name, command line, {"[METHOD ]path": answer, or (status, text)}, standard input
+CASES = [
+    ('members-one', 'server members', dict(LEADERS, **{'/v1/agent/members': ONE})),
+    ('members-many', 'server members', dict(LEADERS, **{'/v1/agent/members': TWO})),
+    ('members-no-leader', 'server members', dict(LEADERS, **{
+        '/v1/agent/members': TWO, '/v1/status/leader?region=north': (500, 'No path to region')})),
+    ('members-extra', 'server members x', {}),
+    ('members-500', 'server members', {'/v1/agent/members': (500, 'oops')}),
+    ('join', 'server join 127.0.2.1:4648 a/b',
+     {'PUT /v1/agent/join?address=127.0.2.1%3A4648&address=a%2Fb': {'num_joined': 1, 'error': ''}}),
+    ('join-failed', 'server join x', {'PUT /v1/agent/join?address=x': {'num_joined': 0, 'error': 'no route'}}),
+    ('join-none', 'server join', {}),
+    ('force-leave', 'server force-leave n1.north', {'PUT /v1/agent/force-leave?node=n1.north': ''}),
+    ('force-leave-none', 'server force-leave', {}),
+    ('force-leave-501', 'server force-leave a', {'PUT /v1/agent/force-leave?node=a': (501, 'Invalid method')}),
+    ('status-none', 'status', {'/v1/jobs': []}),
+    ('status-list', 'status -region=east', {'/v1/jobs?region=east': [
+        stub('b', Periodic=True), stub('a', Type='system', Status='dead', Stop=True),
+        stub('c', ParameterizedJob=True, SubmitTime=0)]}),
+    ('status-list-all', 'job status -namespace=*', {'/v1/jobs?namespace=%2A': [stub('b'), stub('a')]}),
+    ('status-no-region', 'status -region=nowhere', {'/v1/jobs?region=nowhere': (500, 'No path to region')}),
+    ('status-id', 'status sleeper', dict(SLEEPER, **{'PUT /v1/search': SEARCH})),
+    ('status-id-none', 'status zz', {'PUT /v1/search': {'Matches': {'jobs': None}}}),
+    ('status-id-many', 'status sl', {'PUT /v1/search': {'Matches': {'jobs': ['sl1', 'sl2']}}}),
+    ('status-id-region', 'status -region=east zz', {'PUT /v1/search?region=east': (500, 'No path to region')}),
+    ('job-status', 'job status sleeper', SLEEPER),
+    ('job-status-verbose', 'job status -verbose sleeper', SLEEPER),
+    ('job-status-evals', 'job status -evals -all-allocs sleeper', SLEEPER),
+    ('job-status-short', 'job status -short sleeper', SLEEPER),
+    ('job-status-failing', 'job status sleeper', FAILING),
+    ('job-status-none', 'job status x"y', {'/v1/jobs?prefix=x%22y': []}),
+    ('job-status-many', 'job status s', {'/v1/jobs?prefix=s': [stub('s2'), stub('s1')]}),
+    ('job-status-404', 'job status a/b', {'/v1/jobs?prefix=a%2Fb': [stub('a/b')],
+                                          '/v1/job/a%2Fb?namespace=default': (404, 'job not found')}),
+    ('job-status-two', 'job status a b', {}),
+    ('job-status-parameterized', 'job status par', CHILDREN),
+    ('job-status-periodic', 'job status per', CHILDREN),
+    ('job-run', 'job run -hcl1 -detach {job}', {'PUT /v1/jobs?region=east': REGISTERED}),
+    ('job-run-index', 'job run -hcl1 -detach -check-index 3 -preserve-counts -policy-override {job}',
+     {'PUT /v1/jobs?region=east': (500, 'Enforcing job modify index 3: job does not exist')}),
+    ('job-run-bad-index', 'job run -hcl1 -detach -check-index x {job}', {}),
+    ('job-run-warnings', 'job run -hcl1 -detach -region=west {job}',
+     {'PUT /v1/jobs?region=east': dict(REGISTERED, Warnings='1 warning(s):\n\n* careful')}),
+    ('job-run-invalid', 'job run -hcl1 -detach {job}',
+     {'PUT /v1/jobs?region=east': (500, '1 error occurred:\n\t* Missing job datacenters\n\n')}),
+    ('job-run-none', 'job run', {}),
+    ('job-run-output', 'job run -hcl1 -output {job}', {}),
+    ('job-run-missing', 'job run /nonexistent/x.nomad', {}),
+    ('job-validate', 'job validate -hcl1 {job}', {'PUT /v1/validate/job?region=east': {
+        'DriverConfigValidated': True, 'ValidationErrors': None, 'Error': '', 'Warnings': ''}}),
+    ('job-validate-bad', 'job validate -hcl1 {job}', {'PUT /v1/validate/job?region=east': {
+        'DriverConfigValidated': True, 'ValidationErrors': ['x'], 'Error': '1 error occurred:\n\t* x\n\n'}}),
+    ('job-stop', 'job stop -detach sleeper', dict(SLEEPER, **{DEREGISTER % ('false', 'false'): REGISTERED})),
+    ('job-stop-purge', 'job stop -detach -purge -global -yes sleeper',
+     dict(SLEEPER, **{DEREGISTER % ('true', 'true'): REGISTERED})),
+    ('job-stop-no', 'job stop -detach sleep', dict(SLEEPER, **{'/v1/jobs?prefix=sleep': [stub('sleeper')]}), 'n\n'),
+    ('job-stop-empty', 'job stop -detach sleep', dict(SLEEPER, **{'/v1/jobs?prefix=sleep': [stub('sleeper')]}), '\n'),
+    ('job-stop-yes', 'job stop -detach sleep', dict(SLEEPER, **{
+        '/v1/jobs?prefix=sleep': [stub('sleeper')], DEREGISTER % ('false', 'false'): REGISTERED}), 'y\n'),
+    ('job-stop-yess', 'job stop -detach sleep', dict(SLEEPER, **{'/v1/jobs?prefix=sleep': [stub('sleeper')]}), 'yes\n'),
+    ('job-stop-periodic', 'job stop sleeper', dict(SLEEPER, **{
+        DEREGISTER % ('false', 'false'): dict(REGISTERED, EvalID='')})),
+    ('job-stop-none', 'job stop', {}),
+    ('job-inspect', 'job inspect sleeper', SLEEPER),
+    ('job-inspect-t', 'job inspect -t {{{{.ID}}}}:{{{{.Priority}}}} sleeper', SLEEPER),
+    ('job-inspect-version', 'job inspect -version 7 sleeper', dict(SLEEPER, **{
+        '/v1/job/sleeper/versions?diffs=false&namespace=default': versions()})),
+    ('job-history', 'job history sleeper', dict(SLEEPER, **{
+        '/v1/job/sleeper/versions?diffs=false&namespace=default': versions()})),
+    ('job-history-p', 'job history -p sleeper', dict(SLEEPER, **{
+        '/v1/job/sleeper/versions?diffs=true&namespace=default': versions([diff_job()])})),
+    ('job-history-one', 'job history -version 0 sleeper', dict(SLEEPER, **{
+        '/v1/job/sleeper/versions?diffs=false&namespace=default': versions()})),
+    ('job-history-exclusive', 'job history -json -p sleeper', {}),
+    ('node-list', 'node status', node_routes()),
+    ('node-list-verbose', 'node status -verbose -allocs', node_routes()),
+    ('node-list-none', 'node status', {'/v1/nodes': []}),
+    ('node-one', 'node status ' + NODE, node_routes()),
+    ('node-verbose', 'node status -verbose ' + NODE, node_routes()),
+    ('node-short', 'node status -short 20a22', node_routes()),
+    ('node-stats', 'node status -stats ' + NODE, node_routes(DrainStrategy=DRAIN, Drain=True)),
+    ('node-no-stats', 'node status ' + NODE, dict(node_routes(), **{
+        '/v1/client/stats?node_id=' + NODE: (404, 'No path to node')})),
+    ('node-t', 'node status -t {{{{range.}}}}{{{{.Name}}}},{{{{end}}}}', node_routes()),
+    ('node-many', 'node status 20', node_routes()),
+    ('node-none', 'node status ff', node_routes()),
+    ('node-one-letter', 'node status a', node_routes()),
+    ('node-self-server', 'node status -self', node_routes()),
+    ('eligibility', 'node eligibility -disable ' + NODE, node_routes()),
+    ('eligibility-none', 'node eligibility ' + NODE, node_routes()),
+    ('eligibility-no-node', 'node eligibility -enable', node_routes()),
+    ('agent-info', 'agent-info', {'/v1/agent/self': api('v1_agent_self')}),
+    ('agent-info-500', 'agent-info', {'/v1/agent/self': (500, 'x')}),
+    ('agent-info-both', 'agent-info -json -t x', {'/v1/agent/self': api('v1_agent_self')}),
+    ('raft-list', 'operator raft list-peers', {
+        '/v1/operator/raft/configuration': api('v1_operator_raft_configuration')}),
+    ('raft-list-stale', 'operator raft list-peers -stale', {
+        '/v1/operator/raft/configuration?stale=': api('v1_operator_raft_configuration')}),
+    ('raft-list-500', 'operator raft list-peers', {'/v1/operator/raft/configuration': (500, 'No cluster leader')}),
+    ('raft-remove', 'operator raft remove-peer -peer-address=127.0.1.9:4647', {
+        'DELETE /v1/operator/raft/peer?address=127.0.1.9%3A4647': ''}),
+    ('raft-remove-id', 'operator raft remove-peer -peer-id a', {
+        'DELETE /v1/operator/raft/peer?id=a': (500, 'id "a" was not found in the Raft configuration')}),
+    ('raft-remove-none', 'operator raft remove-peer', {}),
+    ('eval-status', 'eval status 0e5516f9', {
+        '/v1/evaluations?prefix=0e5516f9': [api('v1_evaluation_ID')], '/v1/evaluation/' + EVAL: api('v1_evaluation_ID')}),
+    ('eval-status-failed', 'eval status -verbose ' + EVAL, {
+        '/v1/evaluations?prefix=' + EVAL: [api('v1_evaluation_ID')], '/v1/evaluation/' + EVAL: blocked_evals()[1]}),
+    ('bad-address', 'status -address=127.0.0.1:4646', {}),
+    ('bad-scheme', 'node status -address=localhost:4646', {}),
+    ('refused', 'job status -address=http://127.0.0.1:1 -region=a/b x', {}),
+    ('json-and-t', 'eval status -json -t x', {'/v1/evaluations': []}),
+]
+
+
+class Player(http.server.ThreadingHTTPServer):
+    """Answers by a table and remembers what it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self, routes):
+        super().__init__(('127.0.0.1', 0), PlayerHandler)
+        self.routes, self.asked = routes, []
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *exc):
+        self.shutdown()
+        self.server_close()
+
+
+class PlayerHandler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+
+    def log_message(self, *args):
+        pass
+
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get('Content-Length') or 0)).decode()
+        key = self.path if self.command == 'GET' else '%s %s' % (self.command, self.path)
+        self.server.asked.append((self.command + ' ' + self.path, body, dict(self.headers)))
+        reply = self.server.routes.get(key, (599, 'not expected: ' + key))
+        status, text = reply if isinstance(reply, tuple) else (200, reply)
+        data = (text if isinstance(text, str) and (status != 200 or not text) else json.dumps(text)).encode()
+        self.send_response(status)
+        self.send_header('Content-Type', 'application/json')
+        self.send_header('Content-Length', str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_PUT = do_DELETE = answer
+
+
+def requests_text(asked):
+    """What was asked, one line each; queries of leaders may come in any order."""
+    lines = []
+    for what, body, headers in asked:
+        if 'User-Agent' in headers:
+            lines.append('> ' + what)
+        if body:
+            lines.append('> ' + json.dumps(json.loads(body), sort_keys=True))
+    leaders = sorted(x for x in lines if '/v1/status/leader' in x)
+    return '\n'.join([x for x in lines if '/v1/status/leader' not in x] + leaders)
+
+
+class CliGolden(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix='st-cli-')
+        cls.addClassCleanup(folder.cleanup)
+        cls.job = os.path.join(folder.name, 'demo.nomad')
+        with open(cls.job, 'w') as f:
+            f.write(steppe.job_hcl('demo', 'east'))
+
+    def run_case(self, name, command, routes, stdin=None):
+        with Player(routes) as p:
+            env = steppe.cli_env('127.0.0.1')
+            env['NOMAD_ADDR'] = env['STEPPE_ADDR'] = 'http://127.0.0.1:%d' % p.server_port
+            argv = [x.format(job=self.job) for x in command.split()]
+            r = steppe.run([steppe.agent_binary()[0]] + argv, env=env, stdin=stdin)
+            asked = requests_text(p.asked)
+        r = steppe.Result(r.rc, r.out.replace(self.job, 'demo.nomad'), r.err.replace(self.job, 'demo.nomad'))
+        text = transcript.format_result(['steppe'] + command.format(job='demo.nomad').split(), r) + asked + '\n'
+        text = transcript.AGO.sub('<ago>', text).replace("try 'nomad ", "try 'steppe ")
+        self.compare(os.path.join(FOLDER, name + '.txt'), text)
+
+    def compare(self, path, got):
+        if RECORD:
+            os.makedirs(FOLDER, exist_ok=True)
+            with open(path, 'w') as f:
+                f.write(got)
+            return
+        with open(path) as f:
+            want = f.read()
+        self.assertEqual(squash_ago(got), squash_ago(want), '%s differs (-got +want)' % os.path.basename(path))
+
+
+def squash_ago(text):
+    """A column of ages is as wide as its widest one."""
+    return re.sub(r' *<ago> *', ' <ago> ', re.sub(r'(Created|Modified) +', r'\1 ', text))
+
+
+def add_case(case):
+    def test(self):
+        self.run_case(*case)
+    setattr(CliGolden, 'test_' + case[0].replace('-', '_'), test)
+
+
+for one in CASES:
+    add_case(one)
+
+if __name__ == '__main__':
+    unittest.main()
