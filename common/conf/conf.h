@@ -7,7 +7,7 @@
  * of range is an error that names file, line and key.
  *
  * Strings are never NULL ("" when unset) unless said. Durations are nanoseconds. The struct owns
- * everything; it is immutable after conf_load() except through conf_reload().
+ * everything; it is immutable after conf_load(): a reload loads a second one.
  */
 #pragma once
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -482,6 +483,63 @@ START_TEST(test_node_id)
 }
 END_TEST
 
+/* Many processes ask at the same moment: one id. */
+START_TEST(test_node_id_race)
+{
+    char *file = xasprintf("%s/race-id", dir), id[37], first[37] = "";
+    struct errtext e;
+    int out[2];
+
+    conf_list_add(&made, file);
+    ck_assert_int_eq(pipe(out), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        pid_t pid = fork();
+
+        ck_assert_int_ge(pid, 0);
+        if (pid == 0)
+            _exit(conf_node_id(file, id, &e) != 0 || write(out[1], id, 37) != 37);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        int status;
+
+        ck_assert_int_gt(wait(&status), 0);
+        ck_assert_int_eq(status, 0);
+        ck_assert_int_eq(read(out[0], id, 37), 37);
+        if (i == 0)
+            memcpy(first, id, 37);
+        ck_assert_str_eq(id, first);
+    }
+    close(out[0]);
+    close(out[1]);
+    free(file);
+}
+END_TEST
+
+START_TEST(test_limits)
+{
+    char *big = xmalloc(CONF_FILE_MAX + 2);
+    struct conf *c;
+    struct errtext e;
+    struct strbuf b = STRBUF_INIT;
+    const char *file;
+
+    memset(big, ' ', CONF_FILE_MAX + 1);
+    big[CONF_FILE_MAX + 1] = 0;
+    file = put("big.hcl", big);
+    ck_assert_int_lt(load(&c, &e, "-config", file, NULL), 0);
+    assert_text(e.text, EL "@: larger than 1048576 bytes", file);
+    free(big);
+    strbuf_adds(&b, "client { servers = [");
+    for (unsigned i = 0; i < CONF_LIST_MAX + 1; i++)
+        strbuf_adds(&b, "\"a\",\n");
+    strbuf_adds(&b, "] }");
+    file = put("list.hcl", b.data);
+    ck_assert_int_lt(load(&c, &e, "-config", file, NULL), 0);
+    assert_text(e.text, EL "@:257: client.servers: more than 256 entries", file);
+    strbuf_fini(&b);
+}
+END_TEST
+
 START_TEST(test_rows)
 {
     for (size_t i = 0; i < conf_rows_n; i++) {
@@ -516,6 +574,8 @@ int main(void)
     tcase_add_test(t, test_compare);
     tcase_add_test(t, test_dump_hides_the_key);
     tcase_add_test(t, test_node_id);
+    tcase_add_test(t, test_node_id_race);
+    tcase_add_test(t, test_limits);
     tcase_add_test(t, test_rows);
     suite_add_tcase(s, t);
     r = srunner_create(s);

@@ -40,8 +40,7 @@ START_TEST(test_sample_names_every_key)
     for (size_t i = 0; i < conf_rows_n; i++) {
         const struct conf_row *row = &conf_rows[i];
 
-        if (row->offset != CONF_NO_EFFECT && !(row->flags & CONF_F_ALIAS) &&
-            !conf_row_is_list(row))
+        if (row->offset != CONF_NO_EFFECT && !(row->flags & CONF_F_ALIAS) && !conf_row_is_list(row))
             ck_assert_msg(l.from_file[i], "sample.hcl does not show %s", row->path);
         if (conf_row_is_list(row) && row->offset != CONF_NO_EFFECT)
             ck_assert_msg(strstr(text, conf_row_name(row)) != NULL, "no %s", row->path);
@@ -57,8 +56,14 @@ END_TEST
 START_TEST(test_sample_shows_defaults)
 {
     static const char *const other[] = {
-        "name", "data_dir", "run_dir", "server.enabled", "server.bootstrap_expect",
-        "server.data_dir", "client.state_dir", "client.alloc_dir",
+        "name",
+        "data_dir",
+        "run_dir",
+        "server.enabled",
+        "server.bootstrap_expect",
+        "server.data_dir",
+        "client.state_dir",
+        "client.alloc_dir",
     };
     char *text = read_all(DEPLOY_DIR "/sample.hcl");
     struct conf_list applied, fixed;

@@ -39,11 +39,10 @@ struct sup_conn {
     bool asked; /* the request has been read */
     struct strbuf out;
     size_t sent;
-    bool close_after;       /* when out is sent */
-    int follow;             /* service whose lines it gets, -1: none */
-    int wait_id;            /* its answer waits for this service, -1: none */
-    bool wait_up;           /* to be up, else to be stopped */
-    unsigned wait_restarts; /* of the service when the wait began */
+    bool close_after; /* when out is sent */
+    int follow;       /* service whose lines it gets, -1: none */
+    int wait_id;      /* its answer waits for this service, -1: none */
+    bool wait_up;     /* to be up, else to be stopped */
     int64_t deadline;
 };
 

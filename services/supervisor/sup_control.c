@@ -154,15 +154,12 @@ static void do_logs(struct sup *s, struct sup_conn *c, int id, bool follow)
 
 static void do_change(struct sup *s, struct sup_conn *c, int id, enum sup_event ev)
 {
-    const struct sup_unit *u = &s->core.units[id];
-
     if (s->core.stopping) {
         answer_error(c, "the agent is stopping");
         return;
     }
     c->wait_id = id;
     c->wait_up = ev != SUP_EV_STOP;
-    c->wait_restarts = u->restarts;
     c->deadline = clock_mono().ns + SUP_CONN_WAIT;
     sup_log(s, LOG_INFO, "asked by an operator action=%s service=%s",
             ev == SUP_EV_START  ? "start"

@@ -26,12 +26,14 @@
 
 #define SUP_STATES(X)                                                                              \
     X(IDLE, "stopped")                                                                             \
-    X(WAIT, "waiting") X(STARTING, "starting") X(UP, "running") X(BACKOFF, "backoff")              \
-        X(STOPPING, "stopping") X(KILLING, "killing")
+    X(WAIT, "waiting")                                                                             \
+    X(STARTING, "starting")                                                                        \
+    X(UP, "running") X(BACKOFF, "backoff") X(STOPPING, "stopping") X(KILLING, "killing")
 #define SUP_EVENTS(X)                                                                              \
     X(START, "start")                                                                              \
-    X(STOP, "stop") X(RESTART, "restart") X(NEEDS_UP, "needs-up") X(READY, "ready")                \
-        X(EXIT, "exit") X(TIMEOUT, "timeout")
+    X(STOP, "stop")                                                                                \
+    X(RESTART, "restart")                                                                          \
+    X(NEEDS_UP, "needs-up") X(READY, "ready") X(EXIT, "exit") X(TIMEOUT, "timeout")
 
 enum sup_state {
 #define X(id, name) SUP_##id,
