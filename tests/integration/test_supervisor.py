@@ -18,6 +18,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import steppe  # noqa: E402
 from steppe import SCALE, wait_for  # noqa: E402
 
 SERVER = ('serfd', 'raftd', 'routerd', 'apid')
@@ -513,6 +514,41 @@ class ControlTest(unittest.TestCase):
             self.assertIn('got HUP', f.readline())
             n.procs[0].terminate()
             self.assertEqual(f.readline(), '')
+
+
+class CommandTest(unittest.TestCase):
+    """`steppe service ...`: the client side of the socket."""
+
+    def cli(self, n, *args):
+        argv = [steppe.agent_binary()[0], *args[:2], '-data-dir=' + n.data, *args[2:]]
+        return subprocess.run(argv, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=30 * SCALE)
+
+    def test_commands(self):
+        n = Node(self)
+        n.start()
+        r = self.cli(n, 'service', 'list')
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertEqual(r.stdout.splitlines()[0].split(),
+                         'Name PID State Uptime Restarts Failures Last Exit'.split())
+        self.assertRegex(r.stdout, r'(?m)^raftd +%d +running +\S+ +0 +0' % n.pid('raftd'))
+        for verb in ('stop', 'start', 'restart'):
+            r = self.cli(n, 'service', verb, 'raftd')
+            self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertEqual(n.service('raftd')['restarts'], 1)
+        r = self.cli(n, 'service', 'stop', 'clientd')
+        self.assertEqual(r.returncode, 1)
+        self.assertIn('no service "clientd" on this node', r.stderr)
+        r = self.cli(n, 'service', 'logs', 'apid')
+        self.assertRegex(r.stdout, r'\A\S+Z INFO  apid: apid is up\n')
+        r = self.cli(n, 'service', 'list', '-json')
+        self.assertEqual([s['name'] for s in json.loads(r.stdout)], list(SERVER))
+
+    def test_no_agent(self):
+        n = Node(self)
+        r = self.cli(n, 'service', 'list')
+        self.assertEqual(r.returncode, 1)
+        self.assertIn('no agent answers at %s/run/supervisor.sock: No such file' % n.data, r.stderr)
 
 
 if __name__ == '__main__':
