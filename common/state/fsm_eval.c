@@ -165,6 +165,20 @@ static int fsm_eval_read(struct fsm_ctx *c, const char *id, steppe_Evaluation *r
     return r;
 }
 
+/* Two rows of one id would make the index by job lie. */
+int fsm_eval_check_new(struct fsm_ctx *c, const char *id)
+{
+    struct bytes row;
+    int r;
+
+    if (!fsm_uuid_valid(id))
+        return fsm_refuse(c, 400, "evaluation without a valid ID");
+    r = store_get(c->t, STATE_EVALS, bytes_text(id), &row);
+    if (r == 0)
+        return fsm_refuse(c, 400, "evaluation %s exists", id);
+    return r < 0 ? err_trace(r) : 0;
+}
+
 int fsm_eval_create(struct fsm_ctx *c, struct bytes nsid, const struct fsm_eval_new *n)
 {
     steppe_Evaluation e = steppe_Evaluation_init_zero;
@@ -240,17 +254,33 @@ static int fsm_eval_cancel_blocked(struct fsm_ctx *c, struct bytes nsid)
     return r > 0 ? err_trace(-EBADMSG) : r;
 }
 
-/*
- * One evaluation of an update. The place in the index by job moves with the job, which it never
- * should: an update that names another job than the row is refused before.
- */
+/* Is this id another job's? 1 yes, 0 no: an update that would move it is refused. */
+static int fsm_eval_moves(struct fsm_ctx *c, const steppe_Evaluation *e)
+{
+    steppe_Evaluation old;
+    int r = fsm_eval_read(c, e->id, &old);
+    bool same;
+
+    if (r)
+        return r < 0 ? r : 0;
+    same = old.namespace && old.job_id && strcmp(old.namespace, e->namespace) == 0 &&
+           strcmp(old.job_id, e->job_id) == 0;
+    row_release(steppe_Evaluation_fields, &old);
+    return !same;
+}
+
+/* One evaluation of an update. */
 static int fsm_eval_upsert(struct fsm_ctx *c, steppe_Evaluation *e, struct bytes nsid,
                            enum state_eval_status status)
 {
     struct fsm_queued queued[64];
     steppe_Evaluation old;
     size_t n = 0;
-    int r = fsm_eval_read(c, e->id, &old);
+    int r = fsm_eval_moves(c, e); /* within this very command */
+
+    if (r)
+        return r > 0 ? 0 : r;
+    r = fsm_eval_read(c, e->id, &old);
 
     if (r < 0)
         return r;
@@ -269,21 +299,6 @@ static int fsm_eval_upsert(struct fsm_ctx *c, steppe_Evaluation *e, struct bytes
         queued[n] =
             (struct fsm_queued){e->queued_allocations[n].key, e->queued_allocations[n].value};
     return r ? r : fsm_job_refresh(c, nsid, queued, n);
-}
-
-/* Same id, other job: 1. */
-static int fsm_eval_moves(struct fsm_ctx *c, const steppe_Evaluation *e)
-{
-    steppe_Evaluation old;
-    int r = fsm_eval_read(c, e->id, &old);
-    bool same;
-
-    if (r)
-        return r < 0 ? r : 0;
-    same = old.namespace && old.job_id && strcmp(old.namespace, e->namespace) == 0 &&
-           strcmp(old.job_id, e->job_id) == 0;
-    row_release(steppe_Evaluation_fields, &old);
-    return !same;
 }
 
 /* In two passes, because a refusal must come before the first write. */

@@ -66,7 +66,9 @@ struct fsm_eval_new {
     int priority;
     uint64_t job_modify_index;
 };
-/* Writes it, at this entry's index; drops an old one when the job has too many. */
+/* Refuses an id that is no UUID or taken. */
+int fsm_eval_check_new(struct fsm_ctx *c, const char *id);
+/* Writes it (checked before), at this entry's index; drops an old one when the job has too many. */
 int fsm_eval_create(struct fsm_ctx *c, struct bytes nsid, const struct fsm_eval_new *e);
 /* Deletes all evaluations of a job. */
 int fsm_eval_purge(struct fsm_ctx *c, struct bytes nsid);

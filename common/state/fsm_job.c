@@ -18,7 +18,7 @@ bool fsm_uuid_valid(const char *id)
 {
     uint8_t buf[STATE_KEY_MAX];
 
-    return id && bytes_eq(state_key_uuid(id, buf), bytes_text(id));
+    return id && *id && bytes_eq(state_key_uuid(id, buf), bytes_text(id));
 }
 
 /* ---- status ---- */
@@ -363,15 +363,15 @@ static int fsm_register_prepare(struct fsm_ctx *c, struct fsm_register *g)
     if (g->key.failed || !fsm_register_blobs_fit(c->cmd))
         return fsm_refuse(c, 400, "job without a namespace, an ID or a specification");
     g->wants_eval = !g->m.periodic && !g->m.parameterized && g->m.eval_id[0];
-    if (g->wants_eval && !fsm_uuid_valid(g->m.eval_id))
-        return fsm_refuse(c, 400, "evaluation without a valid ID");
     g->row = (steppe_JobRow)steppe_JobRow_init_zero;
     r = fsm_job_read(c, row_key_bytes(&g->key), &g->row);
     if (r < 0)
         return err_trace(r);
     g->exists = r == 0;
     r = fsm_register_check_index(c, g);
-    return r ? r : fsm_register_check_change(c, g);
+    if (r == 0)
+        r = fsm_register_check_change(c, g);
+    return r == 0 && g->wants_eval ? fsm_eval_check_new(c, g->m.eval_id) : r;
 }
 
 /* Is the same spec there already? 1 yes, 0 no, -errno. */
@@ -558,8 +558,11 @@ int fsm_job_deregister(struct fsm_ctx *c)
     if (r)
         return r;
     row_key_job(&key, m.namespace, m.job_id);
-    if (key.failed || !fsm_uuid_valid(m.eval_id))
+    if (key.failed)
         return fsm_refuse(c, 400, "missing job ID for deregistering");
+    r = fsm_eval_check_new(c, m.eval_id);
+    if (r)
+        return r;
     nsid = row_key_bytes(&key);
     r = fsm_job_read(c, nsid, &row);
     if (r < 0)

@@ -3,6 +3,7 @@
  * Any bytes as log entries (each le16 length, bytes): the state machine takes them all, its lists
  * stay readable, and a snapshot of what came of it is taken back whole.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "job.pb.h"
@@ -14,11 +15,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void require(bool ok)
-{
-    if (!ok)
-        abort();
-}
+#define REQUIRE(cond)                                                                              \
+    do {                                                                                           \
+        if (!(cond)) {                                                                             \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                             \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
 
 static void check_queries(struct store *store)
 {
@@ -27,21 +30,21 @@ static void check_queries(struct store *store)
     struct state_meta m;
     struct errtext e;
 
-    require(store_begin(store, false, &t) == 0);
-    require(state_job_list(t, "*", "", NULL, &body, &m) == 0);
-    require(row_is_fields(strbuf_bytes(&body)));
+    REQUIRE(store_begin(store, false, &t) == 0);
+    REQUIRE(state_job_list(t, "*", "", NULL, &body, &m) == 0);
+    REQUIRE(row_is_fields(strbuf_bytes(&body)));
     strbuf_reset(&body);
-    require(state_eval_list(t, "*", "", NULL, &body, &m, &e) == 0);
-    require(row_is_fields(strbuf_bytes(&body)));
+    REQUIRE(state_eval_list(t, "*", "", NULL, &body, &m, &e) == 0);
+    REQUIRE(row_is_fields(strbuf_bytes(&body)));
     strbuf_reset(&body);
-    require(state_node_list(t, "", NULL, &body, &m, &e) == 0);
-    require(row_is_fields(strbuf_bytes(&body)));
+    REQUIRE(state_node_list(t, "", NULL, &body, &m, &e) == 0);
+    REQUIRE(row_is_fields(strbuf_bytes(&body)));
     strbuf_reset(&body);
-    require(state_search(t, "*", "", "all", &body, &m, &e) == 0);
-    require(state_job_get(t, "default", "web", &body, &m) == 0);
-    require(state_job_versions(t, "default", "web", &body, &m) == 0);
-    require(state_job_summary(t, "default", "web", &body, &m) == 0);
-    require(state_job_evaluations(t, "default", "web", &body, &m) == 0);
+    REQUIRE(state_search(t, "*", "", "all", &body, &m, &e) == 0);
+    REQUIRE(state_job_get(t, "default", "web", &body, &m) == 0);
+    REQUIRE(state_job_versions(t, "default", "web", &body, &m) == 0);
+    REQUIRE(state_job_summary(t, "default", "web", &body, &m) == 0);
+    REQUIRE(state_job_evaluations(t, "default", "web", &body, &m) == 0);
     store_abort(t);
     strbuf_fini(&body);
 }
@@ -53,14 +56,14 @@ static void check_snapshot(struct store *store)
     struct bytes block;
     struct errtext e;
 
-    require(state_snapshot_begin(store, &sn, NULL) == 0);
-    require(state_restore_begin(NULL, &r) == 0);
+    REQUIRE(state_snapshot_begin(store, &sn, NULL) == 0);
+    REQUIRE(state_restore_begin(NULL, &r) == 0);
     do {
-        require(state_snapshot_next(sn, &block) == 0);
-        require(state_restore_chunk(r, block.data, block.len, &e) == 0);
+        REQUIRE(state_snapshot_next(sn, &block) == 0);
+        REQUIRE(state_restore_chunk(r, block.data, block.len, &e) == 0);
     } while (block.len);
     state_snapshot_end(sn);
-    require(state_restore_commit(r, &e) == 0);
+    REQUIRE(state_restore_commit(r, &e) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -70,15 +73,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fsm_result res;
     struct fsm *f;
 
-    require(fsm_new(store, NULL, &f) == 0);
+    REQUIRE(fsm_new(store, NULL, &f) == 0);
     while (size >= 2) {
         size_t len = data[0] | (size_t)data[1] << 8;
 
         len = MIN(len, size - 2);
         e.index++;
         e.data = bytes_of(data + 2, len);
-        require(fsm_apply_batch(f, &e, 1, &res) == 0);
-        require(res.code == 0 || *res.error);
+        REQUIRE(fsm_apply_batch(f, &e, 1, &res) == 0);
+        REQUIRE(res.code == 0 || *res.error);
         data += 2 + len;
         size -= 2 + len;
     }

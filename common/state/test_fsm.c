@@ -285,6 +285,7 @@ START_TEST(test_register_changed)
     ck_assert_str_eq(job_summary("web"), "g=0 c1 m1");
     j.groups = "hg";
     j.extra = "more groups";
+    j.eval_id = test_uuid(10);
     test_job_register(&ts, &j);
     ck_assert_str_eq(job_summary("web"), "g=0 h=0 c1 m10");
 }
@@ -334,8 +335,12 @@ START_TEST(test_register_forbidden)
     j.parameterized = false;
     j.eval_id = "no-uuid";
     ck_assert_uint_eq(test_job_register(&ts, &j), 400);
+    j.eval_id = test_uuid(1);
+    ck_assert_uint_eq(test_job_register(&ts, &j), 400);
+    ck_assert_str_eq(ts.body.data, "evaluation 00000000-0000-4000-8000-000000000001 exists");
+    ck_assert_uint_eq(test_job_deregister(&ts, "default", "web", true, test_uuid(1)), 400);
     ck_assert_str_eq(job_line("web"), "pending v0 m1 j1");
-    ck_assert_uint_eq(fsm_applied_index(ts.fsm), 5);
+    ck_assert_uint_eq(fsm_applied_index(ts.fsm), 7);
 }
 END_TEST
 
@@ -397,6 +402,7 @@ START_TEST(test_stop_and_purge)
     ck_assert_uint_eq(test_job_deregister(&ts, "default", "ghost", false, test_uuid(5)), 0);
     ck_assert_str_eq(eval_line(test_uuid(5)), "pending job-deregister c5 m5");
     ck_assert_uint_eq(test_job_deregister(&ts, "", "", false, test_uuid(6)), 400);
+    ck_assert_uint_eq(test_job_deregister(&ts, "default", "ghost", false, ""), 400);
 }
 END_TEST
 
