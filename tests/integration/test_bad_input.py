@@ -3,6 +3,7 @@
 
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -28,7 +29,7 @@ class Configuration(steppe.TestCase):
         try:
             r = steppe.run([binary, 'agent'] + args, env=dict(os.environ, **env), timeout=timeout)
         except subprocess.TimeoutExpired as e:
-            self.fail('the agent went on: %r %r' % (e.stdout, e.stderr))
+            self.fail('the agent went on: %.500r %.1000r' % (e.stdout, e.stderr))
         self.assertNotEqual(r.rc, 0, r)
         self.assertGreaterEqual(r.rc, 0, 'ended by a signal: %r' % r)
         text = r.out + r.err
@@ -81,11 +82,18 @@ class Configuration(steppe.TestCase):
             self.assertIn('only.hcl', out, repr(text))
 
     def test_bad_addresses(self):
-        for addr in ('not-an-ip', '300.1.2.3', '127.0.0.1:80', '203.0.113.7'):
+        for addr in ('not-an-ip', '300.1.2.3', '127.0.0.1:80'):
             n = self.cluster.node('addr-%d' % len(addr), 'west', self.cluster.addr(1, 1))
             n.write_conf(n.conf_text().replace('bind_addr = "%s"' % n.addr, 'bind_addr = "%s"' % addr))
             out = self.run_agent(['-config=' + n.conf_file])
             self.assertIn(addr.split(':')[0], out)
+
+    def test_address_of_another_machine(self):
+        n = self.cluster.node('far', 'west', self.cluster.addr(1, 1))
+        n.write_conf(n.conf_text().replace('bind_addr = "%s"' % n.addr, 'bind_addr = "203.0.113.7"'))
+        n.start(wait=False)
+        wait_for('an error that names the address', lambda: '203.0.113.7:464' in n.log() and re.search(
+            'cannot assign requested address', n.log(), re.I))
 
     def test_missing_file(self):
         out = self.run_agent(['-config=/nonexistent/x.hcl'])

@@ -248,6 +248,17 @@ CASES = [
         '/v1/evaluations?prefix=0e5516f9': [api('v1_evaluation_ID')], '/v1/evaluation/' + EVAL: api('v1_evaluation_ID')}),
     ('eval-status-failed', 'eval status -verbose ' + EVAL, {
         '/v1/evaluations?prefix=' + EVAL: [api('v1_evaluation_ID')], '/v1/evaluation/' + EVAL: blocked_evals()[1]}),
+    ('eval-monitor', 'eval status -monitor ' + EVAL, {
+        '/v1/evaluations?prefix=' + EVAL: [api('v1_evaluation_ID')], '/v1/evaluation/' + EVAL: api('v1_evaluation_ID'),
+        '/v1/evaluation/%s/allocations' % EVAL: [dict(api('v1_evaluation_ID_allocations')[0], CreateIndex=15)]}),
+    ('eval-monitor-failed', 'eval status -monitor -verbose ' + EVAL, {
+        '/v1/evaluations?prefix=' + EVAL: [api('v1_evaluation_ID')],
+        '/v1/evaluation/' + EVAL: dict(blocked_evals()[1], NextEval=EVAL[:-1] + '1', Wait=1500000),
+        '/v1/evaluation/11111111-2222-3333-4444-555555555555/allocations': [
+            dict(api('v1_evaluation_ID_allocations')[0], CreateIndex=15)],
+        '/v1/evaluation/%s/allocations' % EVAL: [dict(api('v1_evaluation_ID_allocations')[0], CreateIndex=15)]}),
+    ('eval-monitor-404', 'eval status -monitor ' + EVAL, {
+        '/v1/evaluations?prefix=' + EVAL: [api('v1_evaluation_ID')], '/v1/evaluation/' + EVAL: (404, 'eval not found')}),
     ('bad-address', 'status -address=127.0.0.1:4646', {}),
     ('bad-scheme', 'node status -address=localhost:4646', {}),
     ('refused', 'job status -address=http://127.0.0.1:1 -region=a/b x', {}),
