@@ -115,7 +115,11 @@ struct bus_sub *bus_sub_free(struct bus_sub *s);
  */
 struct bus_gate;
 struct bus_gate *bus_gate_new(struct bus *bus, struct bus_client *client); /* takes the client over */
-struct bus_gate *bus_gate_free(struct bus_gate *g); /* wakes all callers with -ECANCELED, frees the client too */
+/* Wakes all callers with -ECANCELED, frees the client and waits until no caller is inside; later
+ * calls fail at once. */
+void bus_gate_close(struct bus_gate *g);
+/* Closes, too. No call may be made after. */
+struct bus_gate *bus_gate_free(struct bus_gate *g);
 int bus_gate_call(struct bus_gate *g, const steppe_Request *env, const void *body, size_t len,
                   unsigned connect_wait_ms, steppe_Reply *ret_rep, uint8_t **ret_body,
                   size_t *ret_len);

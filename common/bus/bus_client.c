@@ -72,8 +72,18 @@ static int send_frames(struct bus_client *c, uint64_t id, const void *env, size_
 {
     void *zmq = c->sock->zmq;
 
+    int events, r;
+    size_t n = sizeof(events);
+
     bus_sock_used(c->sock);
-    if (zmq_send(zmq, &id, sizeof(id), ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
+    r = zmq_send(zmq, &id, sizeof(id), ZMQ_SNDMORE | ZMQ_DONTWAIT);
+    if (r < 0 && errno == EAGAIN) {
+        /* Sending looks at the socket's commands only now and then: a connection that was just
+         * made may not be known to it. Asking for its events makes it look. */
+        (void)zmq_getsockopt(zmq, ZMQ_EVENTS, &events, &n);
+        r = zmq_send(zmq, &id, sizeof(id), ZMQ_SNDMORE | ZMQ_DONTWAIT);
+    }
+    if (r < 0)
         return errno == EAGAIN ? -ECONNREFUSED : -errno;
     zmq_send(zmq, env, env_len, len ? ZMQ_SNDMORE | ZMQ_DONTWAIT : ZMQ_DONTWAIT);
     if (len)

@@ -89,27 +89,32 @@ static void free_handle(uv_handle_t *h)
     free(h);
 }
 
-struct bus_gate *bus_gate_free(struct bus_gate *g)
+void bus_gate_close(struct bus_gate *g)
 {
     struct gate_call *list, *call;
 
-    if (!g)
-        return NULL;
     pthread_mutex_lock(&g->lock);
     g->closed = true;
     list = g->posted;
     g->posted = NULL;
+    g->posted_end = &g->posted;
     pthread_mutex_unlock(&g->lock);
     while ((call = list)) {
         list = call->next;
         on_reply(call, -ECANCELED, NULL, NULL, 0);
     }
-    /* Those that were sent already end with the client. */
-    bus_client_free(g->client);
+    g->client = bus_client_free(g->client); /* those that were sent already end with it */
     pthread_mutex_lock(&g->lock);
     while (g->callers > 0)
         pthread_cond_wait(&g->idle, &g->lock);
     pthread_mutex_unlock(&g->lock);
+}
+
+struct bus_gate *bus_gate_free(struct bus_gate *g)
+{
+    if (!g)
+        return NULL;
+    bus_gate_close(g);
     uv_close((uv_handle_t *)g->async, free_handle);
     pthread_mutex_destroy(&g->lock);
     pthread_cond_destroy(&g->idle);

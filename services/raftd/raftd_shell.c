@@ -45,7 +45,7 @@ void raftd_status_put(struct raftd *rd)
     if (rd->started)
         st.last_contact = raft_last_contact(rd->raft);
     (void)store_generation(rd->store, &st.generation);
-    (void)snprintf(st.leader_addr, sizeof(st.leader_addr), "%s",
+    (void)snprintf(st.leader_addr, sizeof(st.leader_addr), "%.*s", STATE_STATUS_ADDR_MAX - 1,
                    raftd_is_leader(rd) ? rd->address
                    : leader            ? leader->address
                                        : "");

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The bus over real sockets in a folder of its own: answers, errors, deadlines, threads. */
+#include <check.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bus/bus.h"
+
+static char dir[64], endpoint[96];
+static uv_loop_t loop;
+static struct bus *bus;
+
+static struct {
+    int calls, err, parts;
+    unsigned code;
+    char body[64];
+} got;
+
+static struct bus_req *kept; /* a request that the handler did not answer */
+
+static void setup(void)
+{
+    (void)snprintf(dir, sizeof(dir), "/tmp/steppe-bus-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    (void)snprintf(endpoint, sizeof(endpoint), "ipc://%s/s", dir);
+    memset(&got, 0, sizeof(got));
+    kept = NULL;
+    uv_loop_init(&loop);
+    ck_assert_int_eq(bus_new(&loop, &bus), 0);
+}
+
+static void teardown(void)
+{
+    char path[96];
+
+    bus_free(bus);
+    while (uv_run(&loop, UV_RUN_DEFAULT)) /* a callback may have said stop */
+        ;
+    ck_assert_int_eq(uv_loop_close(&loop), 0); /* no handle was left open */
+    (void)snprintf(path, sizeof(path), "%s/s", dir);
+    (void)unlink(path);
+    (void)rmdir(dir);
+}
+
+/* Method 1 echoes, 2 refuses, 3 answers in three parts, 4 never answers. */
+static void serve(void *user, struct bus_req *req)
+{
+    steppe_Reply rep = {.index = req->env.min_index + 1};
+
+    switch (req->env.method) {
+    case 1:
+        bus_req_reply(req, &rep, req->body, req->body_len);
+        break;
+    case 2:
+        bus_req_error(req, 404, false, "nothing at %s", req->env.prefix);
+        break;
+    case 3:
+        rep.more = true;
+        bus_req_reply(req, &rep, "a", 1);
+        bus_req_reply(req, &rep, "b", 1);
+        rep.more = false;
+        bus_req_reply(req, &rep, "c", 1);
+        break;
+    default:
+        uv_stop(&loop);
+        kept = req;
+    }
+}
+
+static void on_reply(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
+{
+    uv_stop(&loop); /* we are called before the loop sleeps */
+    got.err = err;
+    got.calls += !rep || !rep->more;
+    got.parts++;
+    if (rep) {
+        got.code = rep->code;
+        (void)snprintf(got.body, sizeof(got.body), "%.*s", (int)len, (const char *)body);
+    }
+}
+
+static void run_until_answered(int calls)
+{
+    while (got.calls < calls)
+        uv_run(&loop, UV_RUN_ONCE);
+}
+
+static struct bus_server *new_server(void)
+{
+    struct bus_server *s = NULL;
+    struct errtext e;
+
+    ck_assert_int_eq(bus_server_new(bus, endpoint, serve, NULL, &s, &e), 0);
+    return s;
+}
+
+static struct bus_client *new_client(void)
+{
+    struct bus_client *c = NULL;
+    struct errtext e;
+
+    ck_assert_int_eq(bus_client_new(bus, endpoint, &c, &e), 0);
+    return c;
+}
+
+START_TEST(test_call)
+{
+    struct bus_client *c = new_client(); /* before there is a server: it waits for one */
+    steppe_Request env = {.method = 1};
+    struct bus_server *s;
+
+    bus_client_call(c, &env, "hello", 5, 5000, on_reply, NULL);
+    ck_assert_int_eq(got.calls, 0);
+    s = new_server();
+    run_until_answered(1);
+    ck_assert_int_eq(got.err, 0);
+    ck_assert_str_eq(got.body, "hello");
+    env.method = 2;
+    (void)snprintf(env.prefix, sizeof(env.prefix), "x");
+    bus_client_call(c, &env, NULL, 0, 0, on_reply, NULL);
+    run_until_answered(2);
+    ck_assert_uint_eq(got.code, 404);
+    got.parts = 0;
+    env.method = 3;
+    bus_client_call(c, &env, NULL, 0, 0, on_reply, NULL);
+    run_until_answered(3);
+    ck_assert_int_eq(got.parts, 3);
+    ck_assert_str_eq(got.body, "c");
+    bus_client_free(c);
+    bus_server_free(s);
+}
+END_TEST
+
+START_TEST(test_refused_and_timeout)
+{
+    struct bus_client *c = new_client();
+    steppe_Request env = {.method = 4, .timeout_ms = 30};
+    struct bus_server *s;
+    uint64_t id;
+
+    bus_client_call(c, &env, NULL, 0, 0, on_reply, NULL);
+    ck_assert_int_eq(got.calls, 0); /* never from within the call */
+    run_until_answered(1);
+    ck_assert_int_eq(got.err, -ECONNREFUSED);
+    s = new_server();
+    bus_client_call(c, &env, NULL, 0, 5000, on_reply, NULL);
+    env.method = 1;
+    env.timeout_ms = 5000;
+    bus_client_call(c, &env, "x", 1, 5000, on_reply, NULL);
+    run_until_answered(3); /* the answered one, and the one that ran out of time */
+    ck_assert_ptr_nonnull(kept);
+    ck_assert_int_eq(got.err, -ETIMEDOUT);
+    bus_req_error(kept, 500, false, "too late"); /* goes nowhere */
+    id = bus_client_call(c, &env, "y", 1, 5000, on_reply, NULL);
+    bus_client_cancel(c, id);
+    bus_client_call(c, &env, "z", 1, 5000, on_reply, NULL);
+    run_until_answered(4);
+    ck_assert_str_eq(got.body, "z");
+    bus_client_free(c);
+    bus_server_free(s);
+}
+END_TEST
+
+START_TEST(test_server_dies)
+{
+    struct bus_client *c = new_client();
+    steppe_Request env = {.method = 4, .timeout_ms = 60000};
+    struct bus_server *s = new_server();
+
+    bus_client_call(c, &env, NULL, 0, 5000, on_reply, NULL);
+    while (!kept)
+        uv_run(&loop, UV_RUN_ONCE);
+    bus_server_free(s); /* the answer will never come: told at once, not after a minute */
+    run_until_answered(1);
+    ck_assert_int_eq(got.err, -ECONNRESET);
+    env.method = 1;
+    bus_client_call(c, &env, "again", 5, 5000, on_reply, NULL);
+    s = new_server();
+    run_until_answered(2);
+    ck_assert_int_eq(got.err, 0);
+    ck_assert_str_eq(got.body, "again");
+    bus_client_free(c);
+    bus_server_free(s);
+}
+END_TEST
+
+START_TEST(test_free_tells_callers)
+{
+    struct bus_client *c = new_client();
+    steppe_Request env = {.method = 1};
+
+    bus_client_call(c, &env, NULL, 0, 5000, on_reply, NULL);
+    bus_client_call(c, &env, NULL, 0, 0, on_reply, NULL);
+    bus_client_free(c);
+    ck_assert_int_eq(got.calls, 2);
+    ck_assert_int_eq(got.err, -ECANCELED);
+}
+END_TEST
+
+enum { THREADS = 8, CALLS = 50 };
+static atomic_int good, ended;
+
+static void *caller(void *arg)
+{
+    struct bus_gate *g = arg;
+
+    for (int i = 0; i < CALLS; i++) {
+        steppe_Request env = {.method = 1, .timeout_ms = 20000};
+        steppe_Reply rep;
+        uint8_t *body;
+        char text[32];
+        size_t len;
+        int n = snprintf(text, sizeof(text), "%p %d", (void *)&env, i);
+
+        if (bus_gate_call(g, &env, text, (size_t)n, 20000, &rep, &body, &len) == 0 &&
+            len == (size_t)n && memcmp(body, text, len) == 0)
+            good++;
+        free(body);
+    }
+    ended++;
+    return NULL;
+}
+
+START_TEST(test_gate)
+{
+    struct bus_server *s = new_server();
+    struct bus_gate *g = bus_gate_new(bus, new_client());
+    pthread_t threads[THREADS];
+    steppe_Request env = {.method = 1};
+    steppe_Reply rep;
+    uint8_t *body;
+    size_t len;
+
+    good = ended = 0;
+    for (int i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, caller, g), 0);
+    while (ended < THREADS)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_int_eq(good, THREADS * CALLS);
+    bus_gate_close(g);
+    ck_assert_int_eq(bus_gate_call(g, &env, NULL, 0, 0, &rep, &body, &len), -ECANCELED);
+    bus_gate_free(g);
+    bus_server_free(s);
+}
+END_TEST
+
+static uint64_t heard;
+
+static void on_version(void *user, uint64_t version)
+{
+    uv_stop(&loop);
+    heard = version;
+}
+
+START_TEST(test_announce)
+{
+    struct bus_pub *p = NULL;
+    struct bus_sub *s = NULL;
+    struct errtext e;
+
+    ck_assert_int_eq(bus_pub_new(bus, endpoint, &p, &e), 0);
+    bus_pub_version(p, 41); /* nobody hears it: the repetition is what a late reader learns from */
+    ck_assert_int_eq(bus_sub_new(bus, endpoint, on_version, NULL, &s, &e), 0);
+    heard = 0;
+    while (heard != 41)
+        uv_run(&loop, UV_RUN_ONCE);
+    bus_pub_version(p, 42);
+    while (heard != 42)
+        uv_run(&loop, UV_RUN_ONCE);
+    bus_sub_free(s);
+    bus_pub_free(p);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("bus");
+    TCase *t = tcase_create("bus");
+    SRunner *r;
+    int failed;
+
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, test_call);
+    tcase_add_test(t, test_refused_and_timeout);
+    tcase_add_test(t, test_server_dies);
+    tcase_add_test(t, test_free_tells_callers);
+    tcase_add_test(t, test_gate);
+    tcase_add_test(t, test_announce);
+    suite_add_tcase(s, t);
+    r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Jobs, evaluations, search. */
+#include <pb_decode.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "apid.h"
+#include "hcl/hcl.h"
+#include "job.json.h"
+#include "job/job.h"
+#include "rpc.json.h"
+#include "rpc.pb.h"
+#include "wire/wire.h"
+
+/* Decodes the JSON body, or sets the error answer. The caller releases on true. */
+static bool decode_body(struct apid_req *r, const struct json_type *type, void *msg)
+{
+    struct errtext e = {{0}};
+
+    if (!apid_read_body(r, true))
+        return false;
+    if (json_decode(type, r->body.data, r->body.len, msg, &e) < 0)
+        return apid_error(r, 400, "%s", e.text);
+    return true;
+}
+
+/* Where the job goes; it then says so itself. */
+static bool choose_region(struct apid_req *r, steppe_JobRegisterRequest *req, steppe_Request *env)
+{
+    struct job_region_source src = {req->region, apid_param(r, "region"),
+                                    r->a->ctx->conf->region};
+    struct job_region to = job_region_select(&req->job, &src);
+    char *job_region = xstrdup(to.job);
+
+    if (strlen(to.request) >= sizeof(env->region)) {
+        free(job_region);
+        return apid_error(r, 400, "region name is longer than %zu bytes", sizeof(env->region) - 1);
+    }
+    (void)snprintf(env->region, sizeof(env->region), "%s", to.request);
+    free(req->job.region);
+    req->job.region = job_region;
+    return true;
+}
+
+/* Namespaces: only the job's own counts on register (reference 3.1). */
+static bool choose_namespace(struct apid_req *r, const steppe_Job *job, steppe_Request *env)
+{
+    const char *ns = job->namespace && job->namespace[0] ? job->namespace : "default";
+
+    if (strlen(ns) >= sizeof(env->namespace))
+        return apid_error(r, 400, "namespace is longer than %zu bytes", sizeof(env->namespace) - 1);
+    (void)snprintf(env->namespace, sizeof(env->namespace), "%s", ns);
+    return true;
+}
+
+static void send_register(struct apid_req *r, steppe_JobRegisterRequest *req, const char *path_id)
+{
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_Request env;
+    size_t len;
+
+    if (!req->has_job) {
+        apid_error(r, 400, "Job must be specified");
+    } else if (!req->job.id || !req->job.id[0]) {
+        apid_error(r, 400, "Job ID hasn't been provided");
+    } else if (path_id && strcmp(path_id, req->job.id) != 0) {
+        apid_error(r, 400, "Job ID does not match name");
+    } else if (apid_env(r, RPC_JOB_REGISTER, &env) && choose_region(r, req, &env) &&
+               choose_namespace(r, &req->job, &env) &&
+               apid_call_msg(r, &env, steppe_JobRegisterRequest_fields, req, &body, &len)) {
+        r->index_only = true;
+        apid_render(r, &steppe_JobRegisterResponse_json, false, body, len);
+    }
+}
+
+static void job_register(struct apid_req *r, const char *path_id)
+{
+    steppe_JobRegisterRequest req = {0};
+
+    if (!decode_body(r, &steppe_JobRegisterRequest_json, &req))
+        return;
+    send_register(r, &req, path_id);
+    pb_release(steppe_JobRegisterRequest_fields, &req);
+}
+
+void apid_jobs_register(struct apid_req *r)
+{
+    job_register(r, NULL);
+}
+
+static void job_deregister(struct apid_req *r, const char *id)
+{
+    steppe_JobDeregisterRequest msg = {.job_id = (char *)id};
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_Request env;
+    size_t len;
+    bool bad;
+
+    msg.purge = apid_param_bool(r, "purge", &bad);
+    if (bad)
+        return;
+    msg.global = apid_param_bool(r, "global", &bad);
+    if (bad || !apid_env(r, RPC_JOB_DEREGISTER, &env) ||
+        !apid_call_msg(r, &env, steppe_JobDeregisterRequest_fields, &msg, &body, &len))
+        return;
+    r->index_only = true;
+    apid_render(r, &steppe_JobDeregisterResponse_json, false, body, len);
+}
+
+static void job_versions(struct apid_req *r, const char *id)
+{
+    _cleanup_(strbuf_fini) struct strbuf req = STRBUF_INIT;
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_Request env;
+    size_t len;
+
+    apid_id_body(id, &req);
+    if (!apid_env(r, RPC_JOB_VERSIONS, &env) ||
+        !apid_read(r, &env, req.data, req.len, &body, &len))
+        return;
+    r->meta = true;
+    strbuf_adds(&r->out, "{\"Versions\":");
+    if (json_encode_list(&steppe_Job_json, body, len, 0, &r->out) < 0) {
+        apid_error(r, 500, "the answer cannot be read");
+        return;
+    }
+    strbuf_addf(&r->out, ",\"Diffs\":null,\"Index\":%llu,\"LastContact\":%llu,\"KnownLeader\":%s}",
+                (unsigned long long)r->reply.index,
+                (unsigned long long)r->reply.last_contact_ms * NS_PER_MS,
+                r->reply.known_leader ? "true" : "false");
+}
+
+/* Sub-resources by their suffix: a job's id may hold slashes. */
+enum job_part { JOB_SUMMARY_OF, JOB_VERSIONS_OF, JOB_EVALUATIONS_OF, JOB_NONE_LIST, JOB_NONE_NULL };
+
+static const struct {
+    const char *suffix;
+    enum job_part part;
+} job_parts[] = {
+    {"/summary", JOB_SUMMARY_OF},       {"/versions", JOB_VERSIONS_OF},
+    {"/evaluations", JOB_EVALUATIONS_OF}, {"/allocations", JOB_NONE_LIST},
+    {"/deployments", JOB_NONE_LIST},    {"/deployment", JOB_NONE_NULL},
+};
+
+static void job_part(struct apid_req *r, enum job_part part, const char *id)
+{
+    switch (part) {
+    case JOB_SUMMARY_OF:
+        apid_read_object(r, RPC_JOB_SUMMARY, id, &steppe_JobSummary_json, false);
+        break;
+    case JOB_VERSIONS_OF:
+        job_versions(r, id);
+        break;
+    case JOB_EVALUATIONS_OF:
+        apid_read_object(r, RPC_JOB_EVALUATIONS, id, &steppe_Evaluation_json, true);
+        break;
+    case JOB_NONE_LIST:
+        apid_read_empty(r, RPC_JOB_EVALUATIONS, id, "[]");
+        break;
+    case JOB_NONE_NULL:
+        apid_read_empty(r, RPC_JOB_EVALUATIONS, id, "null");
+        break;
+    }
+}
+
+void apid_job(struct apid_req *r)
+{
+    const char *id = apid_path_rest(r, "/v1/job/");
+    _cleanup_(freep) char *head = NULL;
+
+    for (size_t i = 0; i < ARRAY_LEN(job_parts); i++) {
+        if (!apid_cut_suffix(id, job_parts[i].suffix, &head))
+            continue;
+        if (r->method == APID_GET)
+            job_part(r, job_parts[i].part, head);
+        else
+            apid_error(r, 405, "Invalid method");
+        return;
+    }
+    switch (r->method) {
+    case APID_GET:
+        apid_read_object(r, RPC_JOB_GET, id, &steppe_Job_json, false);
+        break;
+    case APID_PUT:
+    case APID_POST:
+        job_register(r, id);
+        break;
+    case APID_DELETE:
+        job_deregister(r, id);
+        break;
+    case APID_OTHER:
+        apid_error(r, 405, "Invalid method");
+        break;
+    }
+}
+
+void apid_eval(struct apid_req *r)
+{
+    const char *rest = apid_path_rest(r, "/v1/evaluation/");
+    _cleanup_(freep) char *id = NULL;
+
+    if (apid_cut_suffix(rest, "/allocations", &id))
+        apid_read_empty(r, RPC_EVAL_GET, id, "[]");
+    else
+        apid_read_object(r, RPC_EVAL_GET, rest, &steppe_Evaluation_json, false);
+}
+
+void apid_search(struct apid_req *r)
+{
+    _cleanup_(strbuf_fini) struct strbuf req = STRBUF_INIT;
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_SearchRequest msg = {0};
+    steppe_Request env;
+    size_t len;
+    int err;
+
+    if (!decode_body(r, &steppe_SearchRequest_json, &msg))
+        return;
+    err = wire_encode(steppe_SearchRequest_fields, &msg, &req);
+    pb_release(steppe_SearchRequest_fields, &msg);
+    if (err < 0) {
+        apid_error(r, 413, "the request is too large");
+        return;
+    }
+    if (!apid_env(r, RPC_SEARCH_PREFIX, &env) ||
+        !apid_read(r, &env, req.data, req.len, &body, &len))
+        return;
+    r->meta = true;
+    apid_render(r, &steppe_SearchResponse_json, false, body, len);
+}
+
+/* ---- texts to jobs, without the cluster ---- */
+
+/* The job text of a JobHCL request as API JSON. */
+static bool parse_hcl(struct apid_req *r, const char *hcl, size_t len, steppe_Job *ret)
+{
+    _cleanup_(strbuf_fini) struct strbuf text = STRBUF_BOUND(JSON_TEXT_MAX);
+    struct hcl_error he = {0};
+    struct errtext e = {{0}};
+
+    if (hcl_job_to_json(hcl, len, &text, &he) < 0)
+        return apid_error(r, 400, "%s", he.text);
+    if (json_decode(&steppe_Job_json, text.data, text.len, ret, &e) < 0)
+        return apid_error(r, 400, "%s", e.text);
+    return true;
+}
+
+void apid_jobs_parse(struct apid_req *r)
+{
+    steppe_JobsParseRequest req = {0};
+    steppe_Job job = {0};
+
+    if (!decode_body(r, &steppe_JobsParseRequest_json, &req))
+        return;
+    if (!req.job_hcl || !req.job_hcl[0]) {
+        apid_error(r, 400, "Job spec is empty");
+    } else if (parse_hcl(r, req.job_hcl, strlen(req.job_hcl), &job)) {
+        if (req.canonicalize)
+            job_canonicalize(&job);
+        if (json_encode(&steppe_Job_json, &job, JSON_VIEW_API | (apid_pretty(r) ? JSON_PRETTY : 0),
+                        &r->out) < 0)
+            apid_error(r, 500, "the job cannot be written as JSON");
+        pb_release(steppe_Job_fields, &job);
+    }
+    pb_release(steppe_JobsParseRequest_fields, &req);
+}
+
+/* The items of a multi-error text as a JSON list. */
+static void add_error_items(const char *text, struct strbuf *out)
+{
+    const char *p = strstr(text, "\n\t* ");
+    bool first = true;
+
+    strbuf_addc(out, '[');
+    while (p) {
+        const char *item = p + 4, *next = strstr(item, "\n\t* ");
+        size_t n = next ? (size_t)(next - item) : strcspn(item, "\n");
+
+        if (!first)
+            strbuf_addc(out, ',');
+        json_string_encode(item, n, 0, out);
+        first = false;
+        p = next;
+    }
+    strbuf_addc(out, ']');
+}
+
+void apid_validate_job(struct apid_req *r)
+{
+    struct strbuf errors = STRBUF_BOUND(1 << 16), warnings = STRBUF_BOUND(1 << 16);
+    steppe_JobRegisterRequest req = {0};
+    bool valid;
+
+    if (!decode_body(r, &steppe_JobRegisterRequest_json, &req))
+        return;
+    if (!req.has_job) {
+        apid_error(r, 400, "Job must be specified");
+        pb_release(steppe_JobRegisterRequest_fields, &req);
+        return;
+    }
+    job_canonicalize(&req.job);
+    job_implied_constraints(&req.job);
+    valid = job_validate(&req.job, &errors);
+    job_warnings(&req.job, false, &warnings);
+    strbuf_adds(&r->out, "{\"DriverConfigValidated\":true,\"ValidationErrors\":");
+    if (valid)
+        strbuf_adds(&r->out, "null");
+    else
+        add_error_items(errors.data, &r->out);
+    strbuf_adds(&r->out, ",\"Error\":");
+    json_string_encode(valid ? "" : errors.data, valid ? 0 : errors.len, 0, &r->out);
+    strbuf_adds(&r->out, ",\"Warnings\":");
+    json_string_encode(warnings.data ? warnings.data : "", warnings.len, 0, &r->out);
+    strbuf_addc(&r->out, '}');
+    pb_release(steppe_JobRegisterRequest_fields, &req);
+    strbuf_fini(&errors);
+    strbuf_fini(&warnings);
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#include "apid_shell.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "apid.h"
+#include "base/log.h"
+
+#define KEEP_ALIVE_MS   "1000"  /* an idle connection holds a worker: not for long */
+#define REQUEST_MS      "30000" /* to send a request's head */
+#define HEADERS_BYTES   "16384"
+#define CLIENTS_MAX     1024    /* addresses counted at one time */
+
+/* Connections per client address (limits.http_max_conns_per_client). */
+struct apid_limits {
+    pthread_mutex_t lock;
+    struct {
+        char addr[48];
+        int n;
+    } clients[CLIENTS_MAX];
+};
+
+/* The client's slot, or a free one, or -1. */
+static int find_client(const struct apid_limits *l, const char *addr)
+{
+    int free_slot = -1;
+
+    for (int i = 0; i < CLIENTS_MAX; i++) {
+        if (l->clients[i].n == 0)
+            free_slot = free_slot < 0 ? i : free_slot;
+        else if (strcmp(l->clients[i].addr, addr) == 0)
+            return i;
+        if (l->clients[i].n == 0 && !l->clients[i].addr[0])
+            break; /* slots are used from the front: nothing behind a virgin one */
+    }
+    return free_slot;
+}
+
+/* Counts a connection at its first request: before, civetweb does not tell whose it is. */
+static bool admit(struct apid *a, struct mg_connection *conn, const struct mg_request_info *info)
+{
+    int max = a->ctx->conf->limits.http_max_conns_per_client, i;
+    bool ok = false;
+
+    if (max == 0 || info->conn_data)
+        return true;
+    pthread_mutex_lock(&a->limits->lock);
+    i = find_client(a->limits, info->remote_addr);
+    if (i >= 0 && a->limits->clients[i].n < max) {
+        (void)snprintf(a->limits->clients[i].addr, sizeof(a->limits->clients[i].addr), "%s",
+                       info->remote_addr);
+        a->limits->clients[i].n++;
+        mg_set_user_connection_data(conn, (void *)(intptr_t)(i + 1));
+        ok = true;
+    }
+    pthread_mutex_unlock(&a->limits->lock);
+    return ok;
+}
+
+static void on_closed(const struct mg_connection *conn)
+{
+    struct apid *a = mg_get_user_data(mg_get_context(conn));
+    intptr_t i = (intptr_t)mg_get_user_connection_data(conn);
+
+    if (i == 0)
+        return;
+    pthread_mutex_lock(&a->limits->lock);
+    a->limits->clients[i - 1].n--;
+    pthread_mutex_unlock(&a->limits->lock);
+}
+
+static int on_message(const struct mg_connection *conn, const char *text)
+{
+    struct apid *a = mg_get_user_data(mg_get_context(conn));
+
+    (void)snprintf(a->start_error, sizeof(a->start_error), "%s", text);
+    log_debug("civetweb: %s", text);
+    return 1;
+}
+
+static int on_http_error(struct mg_connection *conn, int status, const char *text)
+{
+    const struct mg_request_info *info = mg_get_request_info(conn);
+    size_t n = strlen(text);
+
+    log_debug("request refused peer=%s status=%d error=\"%s\"", info->remote_addr, status, text);
+    mg_printf(conn,
+              "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+              "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
+              status, mg_get_response_code_text(conn, status), n, text);
+    return 0;
+}
+
+static int on_request(struct mg_connection *conn, void *user)
+{
+    struct apid *a = user;
+    struct apid_req r = {.a = a, .conn = conn, .info = mg_get_request_info(conn)};
+    struct mono_ns start = clock_mono();
+    int status;
+
+    if (!admit(a, conn, r.info)) {
+        r.close = true;
+        apid_error(&r, 429, "Your IP is issuing too many concurrent connections, please rate limit "
+                            "your calls\n");
+    } else if (apid_req_parse(&r)) {
+        apid_route(&r);
+    }
+    apid_send(&r);
+    status = r.status ? r.status : 200;
+    atomic_fetch_add_explicit(&a->requests, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&a->request_ns, (unsigned long long)(clock_mono().ns - start.ns),
+                              memory_order_relaxed);
+    if (status >= 500)
+        atomic_fetch_add_explicit(&a->errors, 1, memory_order_relaxed);
+    log_debug("request method=%s path=\"%s\" status=%d us=%lld", r.info->request_method,
+              r.path ? r.path : "", status, (long long)((clock_mono().ns - start.ns) / NS_PER_US));
+    apid_req_fini(&r);
+    return status;
+}
+
+static int start_http(struct apid *a, struct errtext *e)
+{
+    const struct conf *conf = a->ctx->conf;
+    struct mg_callbacks callbacks = {.connection_closed = on_closed,
+                                     .log_message = on_message,
+                                     .http_error = on_http_error};
+    char listen[128], threads[16];
+    const char *options[] = {"listening_ports", listen,
+                             "num_threads", threads,
+                             "enable_keep_alive", "yes",
+                             "keep_alive_timeout_ms", KEEP_ALIVE_MS,
+                             "request_timeout_ms", REQUEST_MS,
+                             "max_request_size", HEADERS_BYTES,
+                             "tcp_nodelay", "1",
+                             "decode_url", "no",
+                             "enable_auth_domain_check", "no",
+                             NULL};
+
+    (void)snprintf(listen, sizeof(listen), "%s:%d", conf->addresses.http, conf->ports.http);
+    (void)snprintf(threads, sizeof(threads), "%d", conf->limits.http_threads);
+    a->http = mg_start(&callbacks, a, options);
+    if (!a->http)
+        return err_set(e, -EADDRINUSE, "cannot listen for HTTP on %s: %s", listen,
+                       a->start_error[0] ? a->start_error : strerror(errno));
+    mg_set_request_handler(a->http, "/", on_request, a);
+    return 0;
+}
+
+int apid_init(struct svc_ctx *ctx, struct errtext *e)
+{
+    _cleanup_(freep) char *routerd = conf_run_ipc(ctx->conf, "routerd.sock");
+    _cleanup_(freep) char *page = conf_run_path(ctx->conf, "raftd.status");
+    struct apid *a = xcalloc(1, sizeof(*a));
+    struct bus_client *client;
+    int r;
+
+    ctx->user = a;
+    a->ctx = ctx;
+    a->cache = apid_cache_new();
+    a->limits = xcalloc(1, sizeof(*a->limits));
+    pthread_mutex_init(&a->limits->lock, NULL);
+    pthread_rwlock_init(&a->store_lock, NULL);
+    if (ctx->conf->server.enabled)
+        a->status = state_status_reader_new(page);
+    r = bus_client_new(ctx->bus, routerd, &client, e);
+    if (r < 0)
+        return r;
+    a->gate = bus_gate_new(ctx->bus, client);
+    r = start_http(a, e);
+    if (r < 0)
+        return r;
+    svc_ready(ctx);
+    return 0;
+}
+
+void apid_fini(struct svc_ctx *ctx)
+{
+    struct apid *a = ctx->user;
+
+    if (!a)
+        return;
+    ctx->user = NULL;
+    /* Handlers that wait get an answer first, or civetweb would wait for them. */
+    if (a->gate)
+        bus_gate_close(a->gate);
+    if (a->http)
+        mg_stop(a->http);
+    a->gate = bus_gate_free(a->gate);
+    apid_cache_free(a->cache);
+    store_free(a->store);
+    state_status_reader_free(a->status);
+    pthread_rwlock_destroy(&a->store_lock);
+    pthread_mutex_destroy(&a->limits->lock);
+    free(a->limits);
+    free(a);
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#include "apid_shell.h"
+
+static const struct svc apid = {
+    .name = "apid",
+    .purpose = "The HTTP gateway: Nomad's /v1 API.",
+    .init = apid_init,
+    .fini = apid_fini,
+};
+
+int main(int argc, char **argv)
+{
+    return svc_main(argc, argv, &apid);
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#include "fingerprint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/strbuf.h"
+
+#define FILE_MAX (1u << 20)
+#define MIB      (UINT64_C(1) << 20)
+
+static char *read_file(const char *path)
+{
+    struct strbuf b = STRBUF_BOUND(FILE_MAX);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = 0;
+
+    while (fd >= 0) {
+        char *p = strbuf_reserve(&b, 4096);
+
+        n = p ? read(fd, p, 4096) : 0;
+        if (n <= 0)
+            break;
+        b.len += (size_t)n;
+        b.data[b.len] = 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    return strbuf_take(&b);
+}
+
+/* The value behind "key<blanks>:<blanks>" at the start of a line, or NULL. */
+static const char *field_at(const char *line, const char *key)
+{
+    size_t n = strlen(key);
+
+    if (strncmp(line, key, n) != 0)
+        return NULL;
+    line += n;
+    line += strspn(line, " \t");
+    if (*line != ':')
+        return NULL;
+    return line + 1 + strspn(line + 1, " \t");
+}
+
+static const char *next_line(const char *p)
+{
+    p += strcspn(p, "\n");
+    return *p ? p + 1 : p;
+}
+
+void fingerprint_parse_cpuinfo(const char *text, struct fingerprint_cpu *ret)
+{
+    *ret = (struct fingerprint_cpu){0};
+    for (const char *p = text; *p; p = next_line(p)) {
+        const char *v;
+
+        if (field_at(p, "processor"))
+            ret->cores++;
+        else if ((v = field_at(p, "cpu MHz")))
+            ret->mhz = MAX(ret->mhz, strtod(v, NULL));
+        else if ((v = field_at(p, "model name")))
+            (void)snprintf(ret->model, sizeof(ret->model), "%.*s", (int)strcspn(v, "\n"), v);
+    }
+}
+
+uint64_t fingerprint_parse_meminfo(const char *text)
+{
+    for (const char *p = text; *p; p = next_line(p)) {
+        const char *v = field_at(p, "MemTotal");
+
+        if (v)
+            return strtoull(v, NULL, 10) * 1024;
+    }
+    return 0;
+}
+
+char *fingerprint_parse_os_release(const char *text, const char *key)
+{
+    size_t n = strlen(key);
+
+    for (const char *p = text; *p; p = next_line(p)) {
+        const char *v = p + n + 1;
+        size_t len;
+
+        if (strncmp(p, key, n) != 0 || p[n] != '=')
+            continue;
+        len = strcspn(v, "\n");
+        if (len >= 2 && (*v == '"' || *v == '\'') && v[len - 1] == *v)
+            return xstrndup(v + 1, len - 2);
+        return xstrndup(v, len);
+    }
+    return NULL;
+}
+
+/* ---- the node ---- */
+
+static void set(steppe_Node *n, const char *key, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+static void set(steppe_Node *n, const char *key, const char *fmt, ...)
+{
+    char value[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(value, sizeof(value), fmt, ap);
+    va_end(ap);
+    n->attributes = xrealloc(n->attributes, (n->attributes_count + 1u) * sizeof(*n->attributes));
+    n->attributes[n->attributes_count++] =
+        (steppe_Node_AttributesEntry){xstrdup(key), xstrdup(value)};
+}
+
+static const char *arch_name(const char *machine)
+{
+    if (strcmp(machine, "x86_64") == 0)
+        return "amd64";
+    return strcmp(machine, "aarch64") == 0 ? "arm64" : machine;
+}
+
+static void add_system(steppe_Node *n)
+{
+    _cleanup_(freep) char *text = read_file("/etc/os-release");
+    _cleanup_(freep) char *id = fingerprint_parse_os_release(text, "ID");
+    _cleanup_(freep) char *version = fingerprint_parse_os_release(text, "VERSION_ID");
+    _cleanup_(strbuf_fini) struct strbuf signals = STRBUF_INIT;
+    struct utsname u = {0};
+
+    (void)uname(&u);
+    set(n, "cpu.arch", "%s", arch_name(u.machine));
+    set(n, "kernel.name", "linux");
+    set(n, "kernel.version", "%s", u.release);
+    set(n, "unique.hostname", "%s", u.nodename);
+    set(n, "os.name", "%s", id ? id : "linux");
+    if (version)
+        set(n, "os.version", "%s", version);
+    for (int s = 1; s < 32; s++) {
+        const char *name = sigabbrev_np(s);
+
+        if (name)
+            strbuf_addf(&signals, "%sSIG%s", signals.len ? "," : "", name);
+    }
+    set(n, "os.signals", "%s", signals.data ? signals.data : "");
+}
+
+static int64_t add_cpu(const struct conf *conf, steppe_Node *n, unsigned *ret_cores)
+{
+    _cleanup_(freep) char *text = read_file("/proc/cpuinfo");
+    struct fingerprint_cpu cpu;
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    int64_t total;
+
+    fingerprint_parse_cpuinfo(text, &cpu);
+    if (cpu.cores == 0)
+        cpu.cores = online > 0 ? (unsigned)online : 1;
+    if (cpu.mhz <= 0)
+        cpu.mhz = 1000; /* not told by this kernel: a round figure, as cpu_total_compute can mend */
+    total = (int64_t)(cpu.mhz * cpu.cores);
+    if (conf->client.cpu_total_compute > 0)
+        total = conf->client.cpu_total_compute;
+    set(n, "cpu.numcores", "%u", cpu.cores);
+    set(n, "cpu.frequency", "%.0f", cpu.mhz);
+    if (cpu.model[0])
+        set(n, "cpu.modelname", "%s", cpu.model);
+    set(n, "cpu.totalcompute", "%lld", (long long)total);
+    *ret_cores = cpu.cores;
+    return total;
+}
+
+static int64_t add_memory(const struct conf *conf, steppe_Node *n)
+{
+    _cleanup_(freep) char *text = read_file("/proc/meminfo");
+    uint64_t bytes = fingerprint_parse_meminfo(text);
+
+    if (conf->client.memory_total_mb > 0)
+        bytes = (uint64_t)conf->client.memory_total_mb * MIB;
+    set(n, "memory.totalbytes", "%llu", (unsigned long long)bytes);
+    return (int64_t)(bytes / MIB);
+}
+
+static int64_t add_disk(const struct conf *conf, steppe_Node *n)
+{
+    struct statvfs st;
+
+    if (statvfs(conf->data_dir, &st) < 0)
+        return 0;
+    set(n, "unique.storage.bytestotal", "%llu",
+        (unsigned long long)st.f_blocks * (unsigned long long)st.f_frsize);
+    set(n, "unique.storage.bytesfree", "%llu",
+        (unsigned long long)st.f_bavail * (unsigned long long)st.f_frsize);
+    return (int64_t)((uint64_t)st.f_bavail * st.f_frsize / MIB);
+}
+
+static void copy_meta(const struct conf_map *from, steppe_Node *n)
+{
+    n->meta = xcalloc(from->n + 1, sizeof(*n->meta));
+    for (size_t i = 0; i < from->n; i++)
+        n->meta[n->meta_count++] =
+            (steppe_Node_MetaEntry){xstrdup(from->keys[i]), xstrdup(from->values[i])};
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(((const steppe_Node_AttributesEntry *)a)->key,
+                  ((const steppe_Node_AttributesEntry *)b)->key);
+}
+
+void fingerprint_node(const struct conf *conf, steppe_Node *n)
+{
+    char ip[256];
+    unsigned cores;
+
+    n->datacenter = xstrdup(conf->datacenter);
+    n->name = xstrdup(conf->name);
+    n->http_addr = xstrdup(conf->advertise.http);
+    n->node_class = xstrdup(conf->client.node_class);
+    copy_meta(&conf->client.meta, n);
+    n->has_node_resources = n->node_resources.has_cpu = n->node_resources.has_memory = true;
+    n->node_resources.has_disk = true;
+    n->node_resources.cpu.cpu_shares = add_cpu(conf, n, &cores);
+    n->node_resources.cpu.total_cpu_cores = cores;
+    n->node_resources.memory.memory_mb = add_memory(conf, n);
+    n->node_resources.disk.disk_mb = add_disk(conf, n);
+    n->has_reserved_resources = n->reserved_resources.has_cpu = true;
+    n->reserved_resources.has_memory = n->reserved_resources.has_disk = true;
+    n->reserved_resources.has_networks = true;
+    n->has_resources = true;
+    n->resources.has_cpu = n->resources.has_memory_mb = n->resources.has_disk_mb = true;
+    n->resources.cpu = (int32_t)MIN(n->node_resources.cpu.cpu_shares, (int64_t)INT32_MAX);
+    n->resources.memory_mb = (int32_t)n->node_resources.memory.memory_mb;
+    n->resources.disk_mb = (int32_t)MIN(n->node_resources.disk.disk_mb, (int64_t)INT32_MAX);
+    n->has_reserved = true;
+    n->reserved.has_cpu = n->reserved.has_memory_mb = n->reserved.has_disk_mb = true;
+    add_system(n);
+    (void)snprintf(ip, sizeof(ip), "%s", conf->advertise.http);
+    if (strrchr(ip, ':'))
+        *strrchr(ip, ':') = 0;
+    set(n, "unique.network.ip-address", "%s", ip);
+    set(n, "nomad.advertise.address", "%s", conf->advertise.http);
+    set(n, "nomad.version", "%s", STEPPE_VERSION);
+    qsort(n->attributes, n->attributes_count, sizeof(*n->attributes), by_key);
+}
+
+static void hash_pair(XXH3_state_t *h, const char *key, const char *value)
+{
+    if (strncmp(key, "unique.", strlen("unique.")) == 0)
+        return;
+    XXH3_64bits_update(h, key, strlen(key) + 1);
+    XXH3_64bits_update(h, value, strlen(value) + 1);
+}
+
+char *fingerprint_class(const steppe_Node *n)
+{
+    XXH3_state_t *h = XXH3_createState();
+    char *text;
+
+    if (!h)
+        abort();
+    XXH3_64bits_reset(h);
+    XXH3_64bits_update(h, n->datacenter, strlen(n->datacenter) + 1);
+    XXH3_64bits_update(h, n->node_class, strlen(n->node_class) + 1);
+    for (pb_size_t i = 0; i < n->attributes_count; i++)
+        hash_pair(h, n->attributes[i].key, n->attributes[i].value);
+    for (pb_size_t i = 0; i < n->meta_count; i++)
+        hash_pair(h, n->meta[i].key, n->meta[i].value);
+    text = xasprintf("v1:%llu", (unsigned long long)XXH3_64bits_digest(h));
+    XXH3_freeState(h);
+    return text;
+}

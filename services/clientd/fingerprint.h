@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * What this machine is, in Nomad's attribute names (reference: golden v1_node_ID): kernel, system,
+ * processors, memory, disk, network. The parsers take text, so that they can be tested.
+ */
+#pragma once
+
+#include "base/base.h"
+#include "conf/conf.h"
+#include "node.pb.h"
+
+struct fingerprint_cpu {
+    unsigned cores;
+    double mhz;        /* of one core; 0 = not known */
+    char model[128];
+};
+
+/* From the text of /proc/cpuinfo. */
+void fingerprint_parse_cpuinfo(const char *text, struct fingerprint_cpu *ret);
+/* MemTotal of /proc/meminfo in bytes, 0 when it is not there. */
+uint64_t fingerprint_parse_meminfo(const char *text);
+/* The value of KEY in the text of /etc/os-release without its quotes; malloc'ed, NULL when absent. */
+char *fingerprint_parse_os_release(const char *text, const char *key);
+
+/* Fills a zeroed node from configuration and machine: everything but ids, status and secret. */
+void fingerprint_node(const struct conf *conf, steppe_Node *node);
+/* "v1:<number>": equal for nodes that a scheduler may treat alike (no unique.* attributes). */
+char *fingerprint_class(const steppe_Node *node);
