@@ -40,7 +40,7 @@ static bool stop_questions(struct cli *cli, const json_t *job, int *ret_code)
     if (strcmp(cli->argv[0], js_str(job, "ID")) != 0 && !flags_bool(&cli->flags, "yes") &&
         !stop_confirmed(cli, by_prefix, ret_code))
         return false;
-    return !job_is_multiregion(job) || flags_bool(&cli->flags, "global") ||
+    return !jobdoc_is_multiregion(job) || flags_bool(&cli->flags, "global") ||
            stop_confirmed(cli, one_region, ret_code);
 }
 

@@ -115,7 +115,7 @@ static int run_submit(struct cli *cli, json_t *job)
     }
     /* No scheduler works on the evaluation yet: there is nothing to watch, as with -detach. */
     ui_out(cli, "Job registration successful");
-    if (!job_is_parameterized(job) && !job_is_periodic(job))
+    if (!jobdoc_is_parameterized(job) && !jobdoc_is_periodic(job))
         ui_out(cli, "Evaluation ID: %s", js_str(reply, "EvalID"));
     return 0;
 }

@@ -79,16 +79,16 @@ static void status_header(struct cli *cli, const json_t *job)
     table_row(&t, "Datacenters|%s", dcs);
     table_row(&t, "Namespace|%s", js_str(job, "Namespace"));
     table_row(&t, "Status|%s", status);
-    table_row(&t, "Periodic|%s", job_is_periodic(job) ? "true" : "false");
-    table_row(&t, "Parameterized|%s", job_is_parameterized(job) ? "true" : "false");
-    if (job_is_periodic(job) && !job_is_parameterized(job) && js_bool(job, "Stop"))
+    table_row(&t, "Periodic|%s", jobdoc_is_periodic(job) ? "true" : "false");
+    table_row(&t, "Parameterized|%s", jobdoc_is_parameterized(job) ? "true" : "false");
+    if (jobdoc_is_periodic(job) && !jobdoc_is_parameterized(job) && js_bool(job, "Stop"))
         table_row(&t, "Next Periodic Launch|none (job stopped)");
     ui_table(cli, &t, TABLE_KV);
 }
 
 static int status_summary(const struct job_status *s)
 {
-    bool periodic = job_is_periodic(s->job), param = job_is_parameterized(s->job);
+    bool periodic = jobdoc_is_periodic(s->job), param = jobdoc_is_parameterized(s->job);
     _cleanup_(json_decrefp) json_t *summary = NULL;
     const json_t *children;
 
@@ -327,9 +327,9 @@ static int status_plain_job(const struct job_status *s)
 
 static int status_parts(const struct job_status *s)
 {
-    if (job_is_parameterized(s->job))
+    if (jobdoc_is_parameterized(s->job))
         return status_parameterized(s);
-    if (!job_is_periodic(s->job))
+    if (!jobdoc_is_periodic(s->job))
         return status_plain_job(s);
     return status_summary(s) < 0 ? -1 : status_children(s, false);
 }

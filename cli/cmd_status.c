@@ -5,6 +5,7 @@
 
 #include "base/strbuf.h"
 #include "commands.h"
+#include "monitor.h"
 #include "text.h"
 
 /* Names of the search's contexts and the commands that show them. */
@@ -202,12 +203,11 @@ static char *eval_list_text(const json_t *evals, bool verbose)
     return table_text(&t, TABLE_LIST);
 }
 
-/* The evaluation that the prefix means (new reference), or NULL after saying why not. */
-static json_t *eval_lookup(struct cli *cli, const char *id, bool verbose)
+/* The id of the evaluation that the prefix means (new string), or NULL after saying why not. */
+static char *eval_lookup(struct cli *cli, const char *id, bool verbose)
 {
-    _cleanup_(freep) char *prefix = text_uuid_prefix(id), *path = NULL;
+    _cleanup_(freep) char *prefix = text_uuid_prefix(id);
     _cleanup_(json_decrefp) json_t *evals = NULL;
-    json_t *eval;
 
     if (client_call(&cli->client, "GET", "/v1/evaluations", NULL, &evals, "prefix", prefix, NULL) <
         0) {
@@ -228,18 +228,14 @@ static json_t *eval_lookup(struct cli *cli, const char *id, bool verbose)
         ui_error(cli, "Prefix matched multiple evaluations\n\n%s", list);
         return NULL;
     }
-    path = xasprintf("/v1/evaluation/%s", js_str(json_array_get(evals, 0), "ID"));
-    if (client_call(&cli->client, "GET", path, NULL, &eval, NULL) < 0) {
-        ui_error(cli, "Error querying evaluation: %s", cli_error(cli));
-        return NULL;
-    }
-    return eval;
+    return xstrdup(js_str(json_array_get(evals, 0), "ID"));
 }
 
 int cmd_eval_status(struct cli *cli)
 {
     bool verbose = flags_bool(&cli->flags, "verbose");
     _cleanup_(json_decrefp) json_t *eval = NULL;
+    _cleanup_(freep) char *id = NULL, *path = NULL;
 
     if (!cli_client(cli))
         return 1;
@@ -257,9 +253,16 @@ int cmd_eval_status(struct cli *cli)
         ui_error(cli, "Identifier must contain at least two characters.");
         return 1;
     }
-    eval = eval_lookup(cli, cli->argv[0], verbose);
-    if (!eval)
+    id = eval_lookup(cli, cli->argv[0], verbose);
+    if (!id)
         return 1;
+    if (flags_bool(&cli->flags, "monitor"))
+        return monitor_eval(cli, id, verbose ? TEXT_ID_FULL : TEXT_ID_SHORT);
+    path = xasprintf("/v1/evaluation/%s", id);
+    if (client_call(&cli->client, "GET", path, NULL, &eval, NULL) < 0) {
+        ui_error(cli, "Error querying evaluation: %s", cli_error(cli));
+        return 1;
+    }
     if (cli_wants_data(cli))
         return cli_print_data(cli, eval);
     eval_print(cli, eval, verbose);

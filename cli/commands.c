@@ -47,7 +47,12 @@ static const struct flag_def flags_agent[] = {
     {"meta", FLAG_LIST, "k=v", "Metadata of a client for constraints."},
 };
 
-static const struct flag_def flags_eval_status[] = {FLAG_VERBOSE, FLAG_JSON, FLAG_TEMPLATE};
+static const struct flag_def flags_eval_status[] = {
+    {"monitor", FLAG_BOOL, NULL, "Watch the evaluation until it ends."},
+    FLAG_VERBOSE,
+    FLAG_JSON,
+    FLAG_TEMPLATE,
+};
 
 static const struct flag_def flags_job_history[] = {
     {"p", FLAG_BOOL, NULL, "Print what each version changed."},

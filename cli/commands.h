@@ -48,9 +48,9 @@ char *job_list_text(const json_t *stubs, bool with_namespace);
 void job_stubs_sort(json_t *stubs);
 /* "dead (stopped)". malloc'ed. */
 char *job_status_text(const json_t *job);
-bool job_is_periodic(const json_t *job);
-bool job_is_parameterized(const json_t *job);
-bool job_is_multiregion(const json_t *job);
+bool jobdoc_is_periodic(const json_t *job);
+bool jobdoc_is_parameterized(const json_t *job);
+bool jobdoc_is_multiregion(const json_t *job);
 
 /* job_file.c: job files. */
 

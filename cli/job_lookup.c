@@ -13,17 +13,17 @@ char *job_path(const char *id, const char *suffix)
     return xasprintf("/v1/job/%s%s", escaped, suffix);
 }
 
-bool job_is_periodic(const json_t *job)
+bool jobdoc_is_periodic(const json_t *job)
 {
     return js_some(job, "Periodic") != NULL;
 }
 
-bool job_is_parameterized(const json_t *job)
+bool jobdoc_is_parameterized(const json_t *job)
 {
     return js_some(job, "ParameterizedJob") != NULL && !js_bool(job, "Dispatched");
 }
 
-bool job_is_multiregion(const json_t *job)
+bool jobdoc_is_multiregion(const json_t *job)
 {
     return json_array_size(js_get(js_get(job, "Multiregion"), "Regions")) > 0;
 }
