@@ -3,6 +3,9 @@
 #include <check.h>
 #include <stdio.h>
 #include <string.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/prng.h"
 #include "state/rows.h"
@@ -54,33 +57,38 @@ static void random_command(struct prng *rng, int64_t now, struct strbuf *out)
     }
 }
 
-/* The same n entries for the same seed, in batches of at most `batch`. */
-static void history(struct test_state *ts, uint64_t seed, size_t n, size_t batch)
+/* The next n entries, as one batch. */
+static void history_go_on(struct test_state *ts, struct prng *rng, size_t n)
 {
-    struct fsm_entry *entries = xcalloc(batch, sizeof(*entries));
-    struct strbuf *text = xcalloc(batch, sizeof(*text));
-    struct prng rng;
+    struct fsm_entry *entries = xcalloc(n, sizeof(*entries));
+    struct strbuf *text = xcalloc(n, sizeof(*text));
 
-    prng_seed(&rng, seed);
-    for (size_t done = 0; done < n;) {
-        size_t k = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t at = ts->index++;
 
-        for (; k < batch && done < n; k++, done++) {
-            strbuf_reset(&text[k]);
-            random_command(&rng, (int64_t)(TEST_NOW_S + done) * NS_PER_SEC, &text[k]);
-            entries[k] = (struct fsm_entry){++ts->index, 1 + done / 100, FSM_ENTRY_COMMAND,
-                                            strbuf_bytes(&text[k])};
-            if (done % 97 == 0) {
-                entries[k].kind = FSM_ENTRY_CONFIGURATION;
-                entries[k].data = bytes_of("west-1,west-2,west-3", 20);
-            }
+        random_command(rng, (int64_t)(TEST_NOW_S + at) * NS_PER_SEC, &text[i]);
+        entries[i] =
+            (struct fsm_entry){at + 1, 1 + at / 100, FSM_ENTRY_COMMAND, strbuf_bytes(&text[i])};
+        if (at % 97 == 0) {
+            entries[i].kind = FSM_ENTRY_CONFIGURATION;
+            entries[i].data = bytes_of("west-1,west-2,west-3", 20);
         }
-        ck_assert_int_eq(fsm_apply_batch(ts->fsm, entries, k, NULL), 0);
     }
-    for (size_t i = 0; i < batch; i++)
+    ck_assert_int_eq(fsm_apply_batch(ts->fsm, entries, n, NULL), 0);
+    for (size_t i = 0; i < n; i++)
         strbuf_fini(&text[i]);
     free(text);
     free(entries);
+}
+
+/* The same n entries for the same seed, in batches of at most `batch`. */
+static void history(struct test_state *ts, uint64_t seed, size_t n, size_t batch)
+{
+    struct prng rng;
+
+    prng_seed(&rng, seed);
+    for (size_t done = 0; done < n; done += MIN(batch, n - done))
+        history_go_on(ts, &rng, MIN(batch, n - done));
 }
 
 static void require_same(const struct strbuf *a, const struct strbuf *b)
@@ -250,6 +258,69 @@ START_TEST(test_damage)
 }
 END_TEST
 
+/*
+ * kill -9 at any moment: what the file says it has applied is there, whole, and nothing else: the
+ * same bytes as in a machine that stopped in order at that index.
+ */
+START_TEST(test_kill)
+{
+    struct store_lmdb_options o = {.boot_id = TEST_BOOT};
+    struct strbuf dump = STRBUF_INIT, want = STRBUF_INIT;
+    struct test_state ts, model;
+    bool fresh;
+    int pipes[2];
+    char byte;
+    pid_t pid;
+
+    test_state_init(&ts, TEST_LMDB);
+    ts.fsm = fsm_free(ts.fsm);
+    ts.store = store_free(ts.store);
+    o.path = ts.path;
+    ck_assert_int_eq(pipe(pipes), 0);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        struct prng rng;
+
+        if (store_lmdb_open(&o, &ts.store, NULL, NULL) || fsm_new(ts.store, NULL, &ts.fsm))
+            _exit(1);
+        prng_seed(&rng, 1);
+        for (;;) {
+            history_go_on(&ts, &rng, 5);
+            if (write(pipes[1], "x", 1) != 1)
+                _exit(1);
+        }
+    }
+    for (int i = 0; i < 10 + 13 * _i; i++)
+        ck_assert_int_eq(read(pipes[0], &byte, 1), 1);
+    kill(pid, SIGKILL);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    close(pipes[0]);
+    close(pipes[1]);
+
+    ck_assert_int_eq(store_lmdb_open(&o, &ts.store, &fresh, NULL), 0);
+    ck_assert(!fresh);
+    ck_assert_int_eq(fsm_new(ts.store, NULL, &ts.fsm), 0);
+    ck_assert_uint_ge(fsm_applied_index(ts.fsm), 5 * (10 + 13 * (unsigned)_i));
+    test_dump(ts.store, &dump);
+    test_state_init(&model, TEST_MEM);
+    {
+        struct prng rng;
+
+        prng_seed(&rng, 1);
+        while (model.index < fsm_applied_index(ts.fsm))
+            history_go_on(&model, &rng, 5);
+    }
+    ck_assert_uint_eq(model.index, fsm_applied_index(ts.fsm));
+    test_dump(model.store, &want);
+    require_same(&want, &dump);
+    strbuf_fini(&dump);
+    strbuf_fini(&want);
+    test_state_fini(&model);
+    test_state_fini(&ts);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("snapshot");
@@ -262,6 +333,7 @@ int main(void)
     tcase_add_loop_test(tc, test_round_trip, 0, 4);
     tcase_add_loop_test(tc, test_moment, 0, TEST_KINDS);
     tcase_add_loop_test(tc, test_damage, 0, TEST_KINDS);
+    tcase_add_loop_test(tc, test_kill, 0, 5);
     suite_add_tcase(s, tc);
     sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);

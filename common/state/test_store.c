@@ -240,14 +240,15 @@ END_TEST
 /* ---- files ---- */
 
 /* Closes in order if `orderly`, else as kill -9 does: the process is gone, the file is there. */
-static void lmdb_in_child(const char *path, const char *boot, const char *value, bool orderly)
+static void lmdb_write_in_child(const char *path, const char *boot, const char *group,
+                                const char *value, bool orderly)
 {
     pid_t pid = fork();
     int status;
 
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
-        struct store_lmdb_options o = {.path = path, .boot_id = boot, .group = "west"};
+        struct store_lmdb_options o = {.path = path, .boot_id = boot, .group = group};
         struct store *s;
         struct store_txn *t;
 
@@ -296,16 +297,16 @@ START_TEST(test_lmdb_reopen)
     ts.store = store_free(ts.store);
 
     /* Killed: what was committed is there. */
-    lmdb_in_child(ts.path, TEST_BOOT, "one", false);
+    lmdb_write_in_child(ts.path, TEST_BOOT, "west", "one", false);
     lmdb_expect(ts.path, TEST_BOOT, "west", false, "one");
     /* Closed in order: also after a reboot. */
-    lmdb_in_child(ts.path, TEST_BOOT, "two", true);
+    lmdb_write_in_child(ts.path, TEST_BOOT, "west", "two", true);
     lmdb_expect(ts.path, OTHER_BOOT, "west", false, "two");
     /* Killed, then rebooted: nothing to trust. */
-    lmdb_in_child(ts.path, TEST_BOOT, "three", false);
+    lmdb_write_in_child(ts.path, TEST_BOOT, "west", "three", false);
     lmdb_expect(ts.path, OTHER_BOOT, "west", true, "(none)");
     /* Another group's. */
-    lmdb_in_child(ts.path, OTHER_BOOT, "four", true);
+    lmdb_write_in_child(ts.path, OTHER_BOOT, "west", "four", true);
     lmdb_expect(ts.path, OTHER_BOOT, "east", true, "(none)");
     test_state_fini(&ts);
 }
@@ -370,6 +371,46 @@ START_TEST(test_lmdb_reader)
 }
 END_TEST
 
+/* A reader's process stays while the writer dies in the middle of a transaction and comes back. */
+START_TEST(test_lmdb_survivor)
+{
+    struct store_lmdb_options o = {.read_only = true};
+    int to_reader[2], from_reader[2], status;
+    struct test_state ts;
+    struct store *s;
+    struct store_txn *t;
+    char byte = 0;
+    pid_t pid;
+
+    test_state_init(&ts, TEST_LMDB);
+    ts.fsm = fsm_free(ts.fsm);
+    ts.store = store_free(ts.store);
+    o.path = ts.path;
+    ck_assert_int_eq(pipe(to_reader), 0);
+    ck_assert_int_eq(pipe(from_reader), 0);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        if (store_lmdb_open(&o, &s, NULL, NULL) || store_begin(s, false, &t) ||
+            strcmp(get(t, "k"), "(none)") != 0)
+            _exit(1);
+        store_abort(t);
+        if (write(from_reader[1], "r", 1) != 1 || read(to_reader[0], &byte, 1) != 1 ||
+            store_begin(s, false, &t) || strcmp(get(t, "k"), "two") != 0)
+            _exit(1);
+        _exit(0);
+    }
+    ck_assert_int_eq(read(from_reader[0], &byte, 1), 1);
+    lmdb_write_in_child(ts.path, TEST_BOOT, "", "one", false);
+    lmdb_write_in_child(ts.path, TEST_BOOT, "", "two", false);
+    ck_assert_int_eq(write(to_reader[1], "g", 1), 1);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    lmdb_expect(ts.path, TEST_BOOT, "", false, "two");
+    test_state_fini(&ts);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("store");
@@ -386,6 +427,7 @@ int main(void)
     tcase_add_test(tc, test_lmdb_reopen);
     tcase_add_test(tc, test_lmdb_garbage);
     tcase_add_test(tc, test_lmdb_reader);
+    tcase_add_test(tc, test_lmdb_survivor);
     suite_add_tcase(s, tc);
     sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
