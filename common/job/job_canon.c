@@ -404,7 +404,9 @@ static void group_canonicalize(steppe_TaskGroup *g, const steppe_Job *job)
     JOB_SORT_MAP(g->meta, g->meta_count);
     if (!g->has_count) {
         g->has_count = true;
-        g->count = g->has_scaling && g->scaling.has_min ? (int32_t)g->scaling.min : 1;
+        g->count = 1;
+        if (g->has_scaling && g->scaling.has_min)
+            g->count = (int32_t)MIN(MAX(g->scaling.min, INT32_MIN), INT32_MAX);
     }
     if (g->has_scaling)
         scaling_defaults(&g->scaling, job, g->name, g->count);

@@ -135,34 +135,6 @@ static void write_single(struct json_writer *w, const struct json_field *f, cons
     }
 }
 
-static size_t element_size(const struct json_field *f)
-{
-    switch ((enum json_kind)f->kind) {
-    case JSON_BOOL:
-        return sizeof(bool);
-    case JSON_INT:
-    case JSON_UINT:
-        return f->bits / 8u;
-    case JSON_DOUBLE:
-        return sizeof(double);
-    case JSON_STRING:
-    case JSON_RAW:
-    case JSON_BYTES:
-        return sizeof(void *);
-    case JSON_MESSAGE:
-        return f->sub->size;
-    case JSON_DURATION:
-    case JSON_TIME:
-        return sizeof(int64_t);
-    }
-    return 0;
-}
-
-static bool is_pointer(const struct json_field *f)
-{
-    return f->kind == JSON_STRING || f->kind == JSON_RAW || f->kind == JSON_BYTES;
-}
-
 static size_t count_of(const struct json_field *f, const void *msg)
 {
     return *(const pb_size_t *)((const char *)msg + f->state);
@@ -173,13 +145,13 @@ static bool is_unset(const struct json_field *f, const void *msg)
 {
     if (f->state != JSON_NO_STATE)
         return !*(const bool *)((const char *)msg + f->state);
-    return is_pointer(f) && !*(void *const *)((const char *)msg + f->offset);
+    return json_is_pointer(f) && !*(void *const *)((const char *)msg + f->offset);
 }
 
 static void write_list(struct json_writer *w, const struct json_field *f, const void *msg, size_t n)
 {
     const char *item = *(const char *const *)((const char *)msg + f->offset);
-    size_t i, size = element_size(f);
+    size_t i, size = json_element_size(f);
 
     json_write_char(w, '[');
     w->depth++;
@@ -254,7 +226,8 @@ static void write_field(struct json_writer *w, const struct json_field *f, const
                (w->flags & JSON_VIEW_API)) {
         json_write_lit(w, "null");
     } else {
-        write_single(w, f, is_pointer(f) ? (const void *)&absent.none : (const void *)&absent.zero);
+        write_single(w, f,
+                     json_is_pointer(f) ? (const void *)&absent.none : (const void *)&absent.zero);
     }
 }
 

@@ -32,6 +32,44 @@ struct json_span {
     bool nul;           /* holds \u0000 */
 };
 
+/* Takes n bytes from what the text may allocate; -EMSGSIZE when it is used up. */
+int json_charge(struct json_reader *r, size_t n);
+/* Go's text for the value at r->p, which cannot be the field's (or, element, one of its items). */
+int json_wrong_value(struct json_reader *r, bool element);
+/* A malloc'ed copy of the string at r->p. */
+int json_read_text(struct json_reader *r, char **ret);
+/* Anything but a message into its place. */
+int json_read_scalar(struct json_reader *r, const struct json_field *f, void *slot);
+
+/* What one item of a list takes in its array. */
+static inline size_t json_element_size(const struct json_field *f)
+{
+    switch ((enum json_kind)f->kind) {
+    case JSON_BOOL:
+        return sizeof(bool);
+    case JSON_INT:
+    case JSON_UINT:
+        return f->bits / 8u;
+    case JSON_DOUBLE:
+        return sizeof(double);
+    case JSON_STRING:
+    case JSON_RAW:
+    case JSON_BYTES:
+        return sizeof(void *);
+    case JSON_MESSAGE:
+        return f->sub->size;
+    case JSON_DURATION:
+    case JSON_TIME:
+        return sizeof(int64_t);
+    }
+    return 0;
+}
+
+static inline bool json_is_pointer(const struct json_field *f)
+{
+    return f->kind == JSON_STRING || f->kind == JSON_RAW || f->kind == JSON_BYTES;
+}
+
 static inline void json_skip_space(struct json_reader *r)
 {
     while (r->p < r->end && (*r->p == ' ' || *r->p == '\n' || *r->p == '\t' || *r->p == '\r'))
