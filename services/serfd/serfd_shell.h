@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * What the files of serfd's shell share. serfd_shell.c: the core's events and effects, UDP, life.
- * serfd_streams.c: TCP. serfd_join.c: joins, rejoin. serfd_snapshot.c: the file. serfd_rpc.c: the
- * Serf.* methods. serfd_conf.c: configuration to options and tags.
+ * serfd_streams.c: TCP. serfd_join.c: joins, rejoin. serfd_disk.c: the snapshot file.
+ * serfd_rpc.c: the Serf.* methods. serfd_conf.c: configuration to options and tags.
  */
 #pragma once
 
@@ -11,11 +11,12 @@
 #include "base/strbuf.h"
 #include "bus/bus.h"
 #include "serfd_core.h"
+#include "serfd_snapshot.h"
 #include "svc/svc.h"
 
-#define STREAMS_MAX       128          /* incoming ones at a time */
-#define SERFD_STREAM_TIMEOUT_MS 10000
-#define STREAM_MEMORY_MAX (64u << 20)  /* bytes that all streams hold together */
+#define STREAMS_MAX       128         /* incoming ones at a time */
+#define STREAM_TIMEOUT_MS 10000       /* of an incoming one, all of it */
+#define STREAM_MEMORY_MAX (64u << 20) /* bytes that all streams hold together */
 
 struct serfd_stream;
 struct serfd_joiner;
@@ -85,23 +86,6 @@ void serfd_join(struct serfd *sd, char *const *addrs, size_t n, unsigned timeout
 void serfd_joined(struct serfd *sd, const struct serf_effect *fx, const char *text);
 /* start_join, retry_join and what the snapshot knows. Calls svc_ready() when it may. */
 void serfd_joiner_start(struct serfd *sd);
-
-/* serfd_snapshot.c */
-#define SNAPSHOT_BYTES_MAX (8u << 20)
-struct snapshot {
-    uint64_t clocks[3]; /* member, event, query */
-    bool left;
-    char **addrs; /* "ip:port" of members that were alive; owned */
-    size_t n;
-};
-/* 0 with *ret filled (empty when there is no file), or -errno. */
-int snapshot_read(const char *path, struct snapshot *ret, struct errtext *e);
-/* Parses the text of a file; what cannot be understood is left out. */
-void snapshot_parse(const char *text, struct snapshot *ret);
-void snapshot_fini(struct snapshot *snap);
-/* The text for the machine's present state. */
-void snapshot_format(const struct serf *serf, bool left, struct strbuf *out);
-int snapshot_write(const char *path, const struct strbuf *text, struct errtext *e);
 
 /* serfd_rpc.c */
 int serfd_rpc_init(struct serfd *sd, struct errtext *e);

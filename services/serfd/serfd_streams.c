@@ -296,7 +296,7 @@ static void on_connection(uv_stream_t *listener, int status)
         stream_close(st);
         return;
     }
-    uv_timer_start(&st->timer, on_incoming_timeout, SERFD_STREAM_TIMEOUT_MS, 0);
+    uv_timer_start(&st->timer, on_incoming_timeout, STREAM_TIMEOUT_MS, 0);
     uv_read_start((uv_stream_t *)&st->tcp, on_alloc, on_read);
 }
 
