@@ -57,6 +57,11 @@ bool jobdoc_is_multiregion(const json_t *job);
 /* Reads PATH ("-": stdin), HCL or JSON. The job (new reference), or NULL after saying why not. */
 json_t *job_file_load(struct cli *cli, const char *path);
 
+/*
+ * The reply of PUT /v1/validate/job to this job, made without a server: a new reference.
+ */
+json_t *job_check_local(const json_t *job);
+
 /* A job from a server as Nomad's client prints it; left alone when it is no job. Replaces *job. */
 void job_api_view(json_t **job);
 

@@ -7,6 +7,7 @@
 #include "base/strbuf.h"
 #include "job.json.h"
 #include "job.pb.h"
+#include "job/job.h"
 #include "json/json.h"
 
 int job_codec_complete(const char *text, size_t len, char **ret, struct errtext *e)
@@ -22,5 +23,23 @@ int job_codec_complete(const char *text, size_t len, char **ret, struct errtext 
     if (r < 0)
         return err_set(e, -EINVAL, "the job is too large");
     *ret = strbuf_take(&full);
+    return 0;
+}
+
+int job_codec_check(const char *text, size_t len, char **ret_error, char **ret_warnings,
+                    struct errtext *e)
+{
+    struct strbuf error = STRBUF_INIT, warnings = STRBUF_INIT;
+    steppe_Job job = steppe_Job_init_zero;
+
+    if (json_decode(&steppe_Job_json, text, len, &job, e) < 0)
+        return -EINVAL;
+    job_canonicalize(&job);
+    if (!job_validate(&job, &error))
+        assert(error.len > 0);
+    job_warnings(&job, true, &warnings);
+    *ret_error = strbuf_take(&error);
+    *ret_warnings = strbuf_take(&warnings);
+    json_release(&steppe_Job_json, &job);
     return 0;
 }

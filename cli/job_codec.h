@@ -10,3 +10,11 @@
  * of Nomad's client. *ret is malloc'ed. -EINVAL with a text in e.
  */
 int job_codec_complete(const char *text, size_t len, char **ret, struct errtext *e);
+
+/*
+ * Validates a job as a server would, without one. *ret_error is "" when the job is good,
+ * *ret_warnings when there is nothing to warn of; both are malloc'ed. -EINVAL with a text in e when
+ * text is no job.
+ */
+int job_codec_check(const char *text, size_t len, char **ret_error, char **ret_warnings,
+                    struct errtext *e);

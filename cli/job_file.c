@@ -137,3 +137,13 @@ void job_api_view(json_t **job)
     json_decref(*job);
     *job = view;
 }
+
+json_t *job_check_local(const json_t *job)
+{
+    _cleanup_(freep) char *text = js_text(job, JS_COMPACT), *error = NULL, *warnings = NULL;
+    struct errtext e;
+    bool ok = job_codec_check(text, strlen(text), &error, &warnings, &e) == 0;
+
+    return json_pack("{s:b, s:s, s:s}", "DriverConfigValidated", 0, "Error", ok ? error : e.text,
+                     "Warnings", ok ? warnings : "");
+}

@@ -192,6 +192,7 @@ CASES = [
         'DriverConfigValidated': True, 'ValidationErrors': None, 'Error': '', 'Warnings': ''}}),
     ('job-validate-bad', 'job validate -hcl1 {job}', {'PUT /v1/validate/job?region=east': {
         'DriverConfigValidated': True, 'ValidationErrors': ['x'], 'Error': '1 error occurred:\n\t* x\n\n'}}),
+    ('job-validate-alone', 'job validate -hcl1 {invalid}', {'PUT /v1/validate/job': (500, 'no')}),
     ('job-stop', 'job stop -detach sleeper', dict(SLEEPER, **{DEREGISTER % ('false', 'false'): REGISTERED})),
     ('job-stop-purge', 'job stop -detach -purge -global -yes sleeper',
      dict(SLEEPER, **{DEREGISTER % ('true', 'true'): REGISTERED})),
@@ -328,16 +329,19 @@ class CliGolden(unittest.TestCase):
         cls.job = os.path.join(folder.name, 'demo.nomad')
         with open(cls.job, 'w') as f:
             f.write(steppe.job_hcl('demo', 'east'))
+        cls.invalid = os.path.join(folder.name, 'invalid.nomad')
+        with open(cls.invalid, 'w') as f:
+            f.write('job "x" {\n  type = "foo"\n  group "g" {\n    count = -1\n  }\n}\n')
 
     def run_case(self, name, command, routes, stdin=None):
         with Player(routes) as p:
             env = steppe.cli_env('127.0.0.1')
             env['NOMAD_ADDR'] = env['STEPPE_ADDR'] = 'http://127.0.0.1:%d' % p.server_port
-            argv = [x.format(job=self.job) for x in command.split()]
+            argv = [x.format(job=self.job, invalid=self.invalid) for x in command.split()]
             r = steppe.run([steppe.agent_binary()[0]] + argv, env=env, stdin=stdin)
             asked = requests_text(p.asked)
         r = steppe.Result(r.rc, r.out.replace(self.job, 'demo.nomad'), r.err.replace(self.job, 'demo.nomad'))
-        text = transcript.format_result(['steppe'] + command.format(job='demo.nomad').split(), r) + asked + '\n'
+        text = transcript.format_result(['steppe'] + command.format(job='demo.nomad', invalid='invalid.nomad').split(), r) + asked + '\n'
         text = transcript.AGO.sub('<ago>', text).replace("try 'nomad ", "try 'steppe ")
         self.compare(os.path.join(FOLDER, name + '.txt'), text)
 
