@@ -51,13 +51,18 @@ class Options:
         self.message_class = get('google.protobuf.MessageOptions')
         self.known = any(f.name == 'json.proto' for f in files)
 
+    def extension(self, cls, options, name):
+        """None when the file does not import json.proto."""
+        if not self.known:
+            return None
+        parsed = cls.FromString(options.SerializeToString())
+        return parsed.Extensions[self.pool.FindExtensionByName(name)]
+
     def field(self, f):
-        o = self.field_class.FromString(f.options.SerializeToString())
-        return o.Extensions[self.pool.FindExtensionByName('steppe.json')] if self.known else None
+        return self.extension(self.field_class, f.options, 'steppe.json')
 
     def message(self, m):
-        o = self.message_class.FromString(m.options.SerializeToString())
-        return o.Extensions[self.pool.FindExtensionByName('steppe.json_msg')] if self.known else None
+        return self.extension(self.message_class, m.options, 'steppe.json_msg')
 
 
 def c_string(s):
