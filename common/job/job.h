@@ -17,7 +17,8 @@
 /*
  * Sets every default, merges job level blocks into the groups, drops what the server does not
  * keep and sorts maps. Doing it twice changes nothing. Strings are malloc'ed: pb_release() frees.
- * Fields that only the server sets keep their values.
+ * Of what only the server sets, a registration's parent_id, dispatched and nomad_token_id are
+ * dropped; the rest (see job_spec_clear()) keeps its value.
  */
 void job_canonicalize(steppe_Job *job);
 

@@ -497,6 +497,8 @@ void job_canonicalize(steppe_Job *job)
     job_string_clear(&job->vault_token);
     job_string_clear(&job->consul_namespace);
     job_string_default(&job->vault_namespace, "");
-    job_string_default(&job->nomad_token_id, "");
-    job_string_default(&job->parent_id, "");
+    /* a registration cannot claim to be another job's child */
+    job_string_clear(&job->nomad_token_id);
+    job_string_clear(&job->parent_id);
+    job->dispatched = false;
 }

@@ -177,6 +177,7 @@ START_TEST(test_merge_and_interpolation)
 
     job_parse(
         "{\"ID\":\"j\",\"Datacenters\":[\"dc1\"],\"ConsulNamespace\":\"cn\","
+              "\"ParentID\":\"p\",\"Dispatched\":true,"
         "\"Update\":{\"MaxParallel\":3,\"Canary\":2},\"Migrate\":{\"MaxParallel\":4},"
         "\"TaskGroups\":[{\"Name\":\"g\",\"Update\":{\"Canary\":1},"
         "\"RestartPolicy\":{\"Attempts\":7},"
@@ -191,6 +192,8 @@ START_TEST(test_merge_and_interpolation)
     job_canonicalize(&job);
     g = &job.task_groups[0];
     ck_assert_str_eq(job.region, "global");
+    ck_assert_ptr_null(job.parent_id);
+    ck_assert(!job.dispatched);
     ck_assert_int_eq(g->update.max_parallel, 3);
     ck_assert_int_eq(g->update.canary, 1);
     ck_assert_int_eq(job.update.max_parallel, 3);
