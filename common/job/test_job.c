@@ -177,7 +177,7 @@ START_TEST(test_merge_and_interpolation)
 
     job_parse(
         "{\"ID\":\"j\",\"Datacenters\":[\"dc1\"],\"ConsulNamespace\":\"cn\","
-              "\"ParentID\":\"p\",\"Dispatched\":true,"
+        "\"ParentID\":\"p\",\"Dispatched\":true,"
         "\"Update\":{\"MaxParallel\":3,\"Canary\":2},\"Migrate\":{\"MaxParallel\":4},"
         "\"TaskGroups\":[{\"Name\":\"g\",\"Update\":{\"Canary\":1},"
         "\"RestartPolicy\":{\"Attempts\":7},"
