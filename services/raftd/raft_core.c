@@ -261,6 +261,9 @@ static int core_message(struct raft *r, const struct raft_msg *m)
      * a leader is alive candidates are not heard (T 4.2.3). */
     if (m->type == RAFT_MSG_VOTE && m->term >= r->term)
         return raft_on_vote(r, m);
+    /* A pre-vote leaves the voter in its older term: vote_term says what it is about. */
+    if (m->type == RAFT_MSG_VOTE_REPLY && m->vote_reply.pre && m->term < r->term)
+        return raft_on_vote_reply(r, m);
     if (m->term < r->term) {
         core_answer_old_term(r, m);
         return 0;

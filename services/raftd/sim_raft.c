@@ -53,7 +53,7 @@ static void options_draw(struct sim *s, struct sim_options *o)
     *o = (struct sim_options){
         .voters = PICK(s, 1, 2, 3, 3, 3, 3, 4, 5, 5, 5),
         .spares = PICK(s, 0, 0, 1, 2, 3),
-        .faults_ns = sim_range(s, 500, 2500) * NS_PER_MS,
+        .faults_ns = sim_range(s, 500, 3000) * NS_PER_MS,
         .loss_permille = PICK(s, 0, 0, 10, 50, 140),
         .double_permille = PICK(s, 0, 0, 10, 50, 140),
         .delay_max_ns = PICK(s, 200, 1000, 5000, 20000, 100000) * NS_PER_US,
@@ -61,6 +61,9 @@ static void options_draw(struct sim *s, struct sim_options *o)
         .sync_max_ns = PICK(s, 50, 1000, 5000, 40000) * NS_PER_US,
         .crash_permille = PICK(s, 0, 5, 20, 50),
         .crash_all_permille = PICK(s, 0, 0, 3, 10),
+        .aim_permille = PICK(s, 0, 500, 900),
+        .restart_permille = PICK(s, 20, 100, 300),
+        .election_ns = PICK(s, 50, 150, 150, 300) * NS_PER_MS,
         .partition_permille = PICK(s, 0, 5, 20, 50),
         .heal_permille = PICK(s, 20, 50),
         .disk_error_permille = PICK(s, 0, 0, 5, 20),
@@ -88,13 +91,15 @@ static void options_draw(struct sim *s, struct sim_options *o)
 static void options_print(const struct sim_options *o)
 {
     printf("voters=%u spares=%u faults_ms=%ld loss=%u double=%u delay_max_us=%ld fifo=%d "
-           "sync_max_us=%ld crash=%u crash_all=%u partition=%u heal=%u disk_error=%u transfer=%u "
+           "sync_max_us=%ld crash=%u crash_all=%u aim=%u restart=%u election_ms=%ld partition=%u "
+           "heal=%u disk_error=%u transfer=%u "
            "change=%u propose=%u read=%u drift_ppm=%u msg_entries=%u msg_bytes=%u inflight=%u "
            "chunk=%u tail=%u uncommitted=%u segment=%u snapshot_every=%u trailing=%u lease_off=%d "
            "entry_len=%u\n",
            o->voters, o->spares, (long)(o->faults_ns / NS_PER_MS), o->loss_permille,
            o->double_permille, (long)(o->delay_max_ns / NS_PER_US), o->fifo,
            (long)(o->sync_max_ns / NS_PER_US), o->crash_permille, o->crash_all_permille,
+           o->aim_permille, o->restart_permille, (long)(o->election_ns / NS_PER_MS),
            o->partition_permille, o->heal_permille, o->disk_error_permille, o->transfer_permille,
            o->change_permille, o->propose_permille, o->read_permille, o->drift_ppm,
            o->msg_entries_max, o->msg_bytes_max, o->inflight_max, o->chunk_bytes, o->tail_bytes_max,

@@ -33,6 +33,9 @@ struct sim_options {
     int64_t sync_max_ns;
     unsigned crash_permille; /* per 10 ms, each kind of fault */
     unsigned crash_all_permille;
+    unsigned aim_permille;     /* faults that hit the leader */
+    unsigned restart_permille; /* per 10 ms and server that is down */
+    int64_t election_ns;
     unsigned partition_permille;
     unsigned heal_permille;
     unsigned disk_error_permille;

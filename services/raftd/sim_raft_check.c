@@ -15,6 +15,8 @@
 /* (index, term) -> content and the term before: Log Matching (R 5.3) by induction. */
 struct entry_slot {
     uint64_t index, term, prev_term, hash;
+    unsigned by; /* server that wrote it first, and in which life */
+    uint64_t life;
 };
 struct entry_map {
     struct entry_slot *slots;
@@ -292,12 +294,13 @@ static void check_appended(struct node *n, const struct raft_out *out)
         struct entry_slot *s = map_slot(w->map, e->index, e->term);
 
         if (s->index == 0) {
-            *s = (struct entry_slot){e->index, e->term, prev, hash};
+            *s = (struct entry_slot){e->index, e->term, prev, hash, n->no, n->life};
             w->map->n++;
-        } else if (n->term_sent < e->term && raft_leader(n->raft) == node_id(n)) {
-            /* The only voter's term was lost with everything in it, and is used again. */
-            s->prev_term = prev;
-            s->hash = hash;
+        } else if (s->by == n->no && s->life != n->life && raft_leader(n->raft) == node_id(n) &&
+                   raft_config_voters(raft_config_latest(n->raft, NULL)) == 1) {
+            /* The only voter leads before its new term is durable. It crashed, nobody had heard
+             * of that term (its messages wait for the disk), and it uses it again. */
+            *s = (struct entry_slot){e->index, e->term, prev, hash, n->no, n->life};
         } else if (s->hash != hash || s->prev_term != prev) {
             world_fail(w, "server %u: two entries with index %lu and term %lu", n->no + 1,
                        (unsigned long)e->index, (unsigned long)e->term);

@@ -29,6 +29,14 @@ static struct node *random_leader(struct world *w)
     return NULL;
 }
 
+/* Whom a fault hits: often the leader, for that is where the rules are tight. */
+static struct node *random_victim(struct world *w)
+{
+    struct node *n = sim_chance(&w->sim, w->opt.aim_permille) ? random_leader(w) : NULL;
+
+    return n ? n : random_node(w);
+}
+
 /* ---- clients ---- */
 
 void client_propose(struct node *n)
@@ -153,7 +161,7 @@ static void fault_crash(struct node *n)
 static void fault_partition(struct world *w)
 {
     unsigned side = (unsigned)prng_below(&w->sim.prng, 1u << w->nodes_n);
-    unsigned a = (unsigned)prng_below(&w->sim.prng, w->nodes_n);
+    unsigned a = random_victim(w)->no;
     unsigned b = (unsigned)prng_below(&w->sim.prng, w->nodes_n);
 
     switch (prng_below(&w->sim.prng, 3)) {
@@ -186,7 +194,7 @@ static void faults_run(void *arg, uint64_t a UNUSED, uint64_t b UNUSED)
     if (w->calm || world_failed(w))
         return;
     if (sim_chance(s, o->crash_permille))
-        fault_crash(random_node(w));
+        fault_crash(random_victim(w));
     if (sim_chance(s, o->crash_all_permille))
         for (unsigned i = 0; i < w->nodes_n; i++)
             fault_crash(&w->nodes[i]);
@@ -204,7 +212,7 @@ static void faults_run(void *arg, uint64_t a UNUSED, uint64_t b UNUSED)
     for (unsigned i = 0; i < w->nodes_n; i++) {
         struct node *n = &w->nodes[i];
 
-        if (!n->up && sim_chance(s, 40))
+        if (!n->up && sim_chance(s, o->restart_permille))
             node_restart(n, n->life, 0);
     }
     sim_after(s, FAULT_PERIOD_NS, faults_run, w, 0, 0);

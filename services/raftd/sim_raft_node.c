@@ -148,7 +148,8 @@ static void node_release_gated(struct node *n)
         node_send_now(n, n->gated[k].to, n->gated[k].packet);
         k++;
     }
-    memmove(n->gated, n->gated + k, (n->gated_n - k) * sizeof(*n->gated));
+    if (k > 0)
+        memmove(n->gated, n->gated + k, (n->gated_n - k) * sizeof(*n->gated));
     n->gated_n -= k;
 }
 
@@ -643,6 +644,8 @@ void node_start(struct node *n)
     struct raft_options ro = {
         .id = node_id(n),
         .seed = prng_u64(&n->w->sim.prng),
+        .election_timeout_ns = o->election_ns,
+        .heartbeat_ns = o->election_ns / 5,
         .lease_off = o->lease_off,
         .msg_entries_max = o->msg_entries_max,
         .msg_bytes_max = o->msg_bytes_max,
