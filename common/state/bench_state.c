@@ -127,6 +127,47 @@ static void bench_snapshot(struct test_state *ts)
            (double)bytes / seconds_since(from) / 1e6, bytes);
 }
 
+/* What this process has for itself, in KiB: anonymous, and with the pages of the file it looked at.
+ */
+static void bench_memory(const char *when)
+{
+    FILE *f = fopen("/proc/self/smaps_rollup", "r");
+    unsigned long anonymous = 0, rss = 0, n;
+    char line[256];
+
+    if (!f)
+        return;
+    while (fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "Anonymous: %lu", &n) == 1)
+            anonymous = n;
+        if (sscanf(line, "Rss: %lu", &n) == 1)
+            rss = n;
+    }
+    fclose(f);
+    printf("memory %-13s %10lu KiB anonymous, %lu KiB resident\n", when, anonymous, rss);
+}
+
+/* The state into another store of the same kind, as a server that was away gets it. */
+static void bench_restore(struct test_state *from)
+{
+    struct strbuf dump = STRBUF_INIT;
+    struct state_restore *r;
+    struct test_state to;
+    struct mono_ns start;
+    struct errtext e;
+
+    test_dump(from->store, &dump);
+    test_state_init(&to, from->kind);
+    start = cpu_now();
+    if (state_restore_begin(to.store, &r) || state_restore_chunk(r, dump.data, dump.len, &e) ||
+        state_restore_commit(r, &e))
+        abort();
+    printf("restore              %10.0f MB/s\n", (double)dump.len / seconds_since(start) / 1e6);
+    strbuf_fini(&dump);
+    bench_memory("restored");
+    test_state_fini(&to);
+}
+
 int main(int argc, char **argv)
 {
     enum test_kind kind = argc > 1 && strcmp(argv[1], "mem") == 0 ? TEST_MEM : TEST_LMDB;
@@ -140,13 +181,16 @@ int main(int argc, char **argv)
     test_state_init(&ts, kind);
     printf("%s, %zu jobs, batches of %zu, specs of %zu bytes\n", kind == TEST_MEM ? "mem" : "lmdb",
            jobs, batch, spec_len);
+    bench_memory("empty");
     printf("register, new        %10.0f /s\n", bench_apply(&ts, jobs, batch, spec_len, jobs));
+    bench_memory("registered");
     printf("register, changed    %10.0f /s\n", bench_apply(&ts, jobs, batch, spec_len, jobs));
     printf("register, 10 jobs    %10.0f /s\n", bench_apply(&ts, jobs, batch, spec_len, 10));
     bench_list(&ts, "bench-1234");
     bench_list(&ts, "");
     bench_get(&ts, jobs);
     bench_snapshot(&ts);
+    bench_restore(&ts);
     test_state_fini(&ts);
     return EXIT_SUCCESS;
 }

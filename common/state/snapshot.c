@@ -217,12 +217,8 @@ struct state_restore {
 int state_restore_begin(struct store *s, struct state_restore **ret)
 {
     struct state_restore *r = xcalloc(1, sizeof(*r));
-    int rc = s ? store_begin(s, true, &r->txn) : 0;
+    int rc = s ? store_begin_replace(s, &r->txn) : 0;
 
-    for (unsigned i = 0; s && rc == 0 && i < STATE_TABLE_COUNT; i++) {
-        if (state_table_replicated((enum state_table)i))
-            rc = store_clear(r->txn, (enum state_table)i);
-    }
     if (rc) {
         state_restore_abort(r);
         return err_trace(rc);

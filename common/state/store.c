@@ -113,6 +113,12 @@ int store_begin(struct store *s, bool write, struct store_txn **ret)
     return s->ops->begin(s, write, ret);
 }
 
+int store_begin_replace(struct store *s, struct store_txn **ret)
+{
+    assert(s);
+    return s->ops->begin_replace(s, ret);
+}
+
 int store_commit(struct store_txn *t)
 {
     assert(t && t->write);

@@ -39,6 +39,7 @@ struct store_cursor {
 
 struct store_ops {
     int (*begin)(struct store *s, bool write, struct store_txn **ret);
+    int (*begin_replace)(struct store *s, struct store_txn **ret);
     int (*commit)(struct store_txn *t);
     void (*abort)(struct store_txn *t);
     int (*get)(struct store_txn *t, enum state_table table, struct bytes key, struct bytes *ret);
@@ -101,6 +102,12 @@ int store_generation(struct store *s, uint64_t *ret);
 /* ---- transactions ---- */
 
 int store_begin(struct store *s, bool write, struct store_txn **ret);
+/*
+ * A write transaction in which every replicated table is empty at first. However much is put into
+ * it, it takes little memory (LMDB: it fills a second set of tables in pieces, and the commit swaps
+ * the sets); all of it becomes visible at once at the commit, or never.
+ */
+int store_begin_replace(struct store *s, struct store_txn **ret);
 /* Makes a write transaction visible. Frees t in any case. */
 int store_commit(struct store_txn *t);
 /* Ends a read transaction, or undoes a write transaction. NULL is fine. */

@@ -24,19 +24,25 @@
 #define LMDB_READERS_MAX 1022 /* slots: all threads of all processes on the node */
 #define LMDB_POOL_MAX    64   /* ended read transactions kept for the next reader */
 #define LMDB_CLEAN       "clean"
+#define LMDB_SETS        2
+#define LMDB_PIECE_BYTES (1u << 20) /* of a transaction that replaces everything */
 
 struct lmdb_store;
 
 struct lmdb_txn {
     struct store_txn txn;
     MDB_txn *mdb;
+    unsigned set;          /* of tables */
+    bool replace;          /* `set` is the one not in use yet */
+    size_t written;        /* bytes, since the last piece */
     struct lmdb_txn *next; /* in the pool */
 };
 
 struct lmdb_store {
     struct store store;
     MDB_env *env;
-    MDB_dbi dbi[STATE_TABLE_COUNT];
+    MDB_dbi dbi[LMDB_SETS][STATE_TABLE_COUNT];
+    unsigned set; /* the writer's: the one in use */
     bool read_only;
     char *boot_path;
     struct lmdb_txn writer; /* LMDB has one at a time anyway */
@@ -88,6 +94,24 @@ static struct lmdb_txn *lmdb_txn_of(struct store_txn *t)
     return CONTAINER_OF(t, struct lmdb_txn, txn);
 }
 
+/* LOCAL is there once: it says which set is in use. */
+static MDB_dbi lmdb_dbi(const struct store_txn *txn, enum state_table table)
+{
+    const struct lmdb_store *s = CONTAINER_OF(txn->store, struct lmdb_store, store);
+    const struct lmdb_txn *t = CONTAINER_OF(txn, struct lmdb_txn, txn);
+
+    return s->dbi[state_table_replicated(table) ? t->set : 0][table];
+}
+
+static int lmdb_set_read(struct lmdb_store *s, MDB_txn *mdb, unsigned *ret)
+{
+    MDB_val k = lmdb_val(bytes_text("set")), v;
+    int rc = mdb_get(mdb, s->dbi[0][STATE_LOCAL], &k, &v);
+
+    *ret = rc == 0 && v.mv_size == 1 && *(const uint8_t *)v.mv_data == 1;
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 /* ---- transactions ---- */
 
 static int lmdb_begin_read(struct lmdb_store *s, struct store_txn **ret)
@@ -109,6 +133,8 @@ static int lmdb_begin_read(struct lmdb_store *s, struct store_txn **ret)
         t->txn = (struct store_txn){.store = &s->store};
         rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &t->mdb);
     }
+    if (rc == 0)
+        rc = lmdb_set_read(s, t->mdb, &t->set);
     if (rc) {
         if (t->mdb)
             mdb_txn_abort(t->mdb);
@@ -132,13 +158,79 @@ static int lmdb_begin(struct store *store, bool write, struct store_txn **ret)
     if (rc)
         return lmdb_err(rc);
     s->writer.txn = (struct store_txn){.store = store, .write = true};
+    s->writer.set = s->set;
+    s->writer.replace = false;
     *ret = &s->writer.txn;
     return 0;
 }
 
+static int lmdb_empty_set(struct lmdb_store *s, MDB_txn *mdb, unsigned set)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; rc == 0 && i < STATE_TABLE_COUNT; i++) {
+        if (state_table_replicated((enum state_table)i))
+            rc = mdb_drop(mdb, s->dbi[set][i], 0);
+    }
+    return rc;
+}
+
+static int lmdb_begin_replace(struct store *store, struct store_txn **ret)
+{
+    struct lmdb_store *s = lmdb_of(store);
+    int r = lmdb_begin(store, true, ret);
+    int rc;
+
+    if (r)
+        return r;
+    s->writer.set = !s->set;
+    s->writer.replace = true;
+    s->writer.written = 0;
+    rc = lmdb_empty_set(s, s->writer.mdb, s->writer.set);
+    if (rc) {
+        mdb_txn_abort(TAKE_PTR(s->writer.mdb));
+        return lmdb_err(rc);
+    }
+    return 0;
+}
+
+/* Nobody looks at the set being filled, so it may be committed in pieces. */
+static int lmdb_piece(struct lmdb_store *s)
+{
+    int rc = mdb_txn_commit(TAKE_PTR(s->writer.mdb));
+
+    s->writer.written = 0;
+    if (rc == 0)
+        rc = mdb_txn_begin(s->env, NULL, 0, &s->writer.mdb);
+    return lmdb_err(rc);
+}
+
+static int lmdb_swap_sets(struct lmdb_store *s)
+{
+    uint8_t set = (uint8_t)s->writer.set;
+    MDB_val k = lmdb_val(bytes_text("set")), v = lmdb_val(bytes_of(&set, 1));
+    int rc = mdb_put(s->writer.mdb, s->dbi[0][STATE_LOCAL], &k, &v, 0);
+
+    if (rc == 0)
+        rc = lmdb_empty_set(s, s->writer.mdb, s->set);
+    return rc;
+}
+
 static int lmdb_commit(struct store_txn *txn)
 {
-    return lmdb_err(mdb_txn_commit(TAKE_PTR(lmdb_txn_of(txn)->mdb)));
+    struct lmdb_store *s = lmdb_of(txn->store);
+    int rc = s->writer.mdb ? 0 : MDB_BAD_TXN;
+
+    if (rc == 0 && s->writer.replace)
+        rc = lmdb_swap_sets(s);
+    if (rc == 0) {
+        rc = mdb_txn_commit(TAKE_PTR(s->writer.mdb));
+        if (rc == 0)
+            s->set = s->writer.set;
+    } else {
+        mdb_txn_abort(TAKE_PTR(s->writer.mdb));
+    }
+    return lmdb_err(rc);
 }
 
 static void lmdb_abort(struct store_txn *txn)
@@ -171,7 +263,7 @@ static int lmdb_get(struct store_txn *txn, enum state_table table, struct bytes 
                     struct bytes *ret)
 {
     MDB_val k = lmdb_val(key), v;
-    int rc = mdb_get(lmdb_txn_of(txn)->mdb, lmdb_of(txn->store)->dbi[table], &k, &v);
+    int rc = mdb_get(lmdb_txn_of(txn)->mdb, lmdb_dbi(txn, table), &k, &v);
 
     if (rc)
         return lmdb_err(rc);
@@ -183,26 +275,34 @@ static int lmdb_put(struct store_txn *txn, enum state_table table, struct bytes 
                     struct bytes value)
 {
     MDB_val k = lmdb_val(key), v = lmdb_val(value);
+    struct lmdb_txn *t = lmdb_txn_of(txn);
+    int rc;
 
-    return lmdb_err(mdb_put(lmdb_txn_of(txn)->mdb, lmdb_of(txn->store)->dbi[table], &k, &v, 0));
+    if (!t->mdb)
+        return err_trace(-EIO); /* a piece failed before */
+    rc = mdb_put(t->mdb, lmdb_dbi(txn, table), &k, &v, 0);
+    t->written += key.len + value.len;
+    if (rc == 0 && t->replace && t->written > LMDB_PIECE_BYTES)
+        return lmdb_piece(lmdb_of(txn->store));
+    return lmdb_err(rc);
 }
 
 static int lmdb_del(struct store_txn *txn, enum state_table table, struct bytes key)
 {
     MDB_val k = lmdb_val(key);
 
-    return lmdb_err(mdb_del(lmdb_txn_of(txn)->mdb, lmdb_of(txn->store)->dbi[table], &k, NULL));
+    return lmdb_err(mdb_del(lmdb_txn_of(txn)->mdb, lmdb_dbi(txn, table), &k, NULL));
 }
 
 static int lmdb_clear(struct store_txn *txn, enum state_table table)
 {
-    return lmdb_err(mdb_drop(lmdb_txn_of(txn)->mdb, lmdb_of(txn->store)->dbi[table], 0));
+    return lmdb_err(mdb_drop(lmdb_txn_of(txn)->mdb, lmdb_dbi(txn, table), 0));
 }
 
 static int lmdb_cursor_open(struct store_cursor *c)
 {
     MDB_cursor *cur = NULL;
-    int rc = mdb_cursor_open(lmdb_txn_of(c->txn)->mdb, lmdb_of(c->txn->store)->dbi[c->table], &cur);
+    int rc = mdb_cursor_open(lmdb_txn_of(c->txn)->mdb, lmdb_dbi(c->txn, c->table), &cur);
 
     c->impl = cur;
     return lmdb_err(rc);
@@ -318,6 +418,7 @@ static struct store *lmdb_free(struct store *store)
 
 static const struct store_ops lmdb_ops = {
     .begin = lmdb_begin,
+    .begin_replace = lmdb_begin_replace,
     .commit = lmdb_commit,
     .abort = lmdb_abort,
     .get = lmdb_get,
@@ -332,15 +433,32 @@ static const struct store_ops lmdb_ops = {
     .free = lmdb_free,
 };
 
-/* A dbi opened in a transaction that is not committed dies with it, read-only ones included. */
+static int lmdb_open_table(struct lmdb_store *s, MDB_txn *t, unsigned set, enum state_table table)
+{
+    char name[64];
+
+    snprintf(name, sizeof(name), "%s%s", state_table_name(table), set ? ".b" : "");
+    return mdb_dbi_open(t, name, s->read_only ? 0 : MDB_CREATE, &s->dbi[set][table]);
+}
+
+/*
+ * A dbi opened in a transaction that is not committed dies with it, read-only ones included. The
+ * writer empties the set not in use: a restore may have been cut off.
+ */
 static int lmdb_open_tables(struct lmdb_store *s)
 {
     MDB_txn *t = NULL;
     int rc = mdb_txn_begin(s->env, NULL, s->read_only ? MDB_RDONLY : 0, &t);
 
-    for (unsigned i = 0; rc == 0 && i < STATE_TABLE_COUNT; i++)
-        rc = mdb_dbi_open(t, state_table_name((enum state_table)i), s->read_only ? 0 : MDB_CREATE,
-                          &s->dbi[i]);
+    for (unsigned i = 0; rc == 0 && i < STATE_TABLE_COUNT; i++) {
+        rc = lmdb_open_table(s, t, 0, (enum state_table)i);
+        if (rc == 0)
+            rc = lmdb_open_table(s, t, 1, (enum state_table)i);
+    }
+    if (rc == 0)
+        rc = lmdb_set_read(s, t, &s->set);
+    if (rc == 0 && !s->read_only)
+        rc = lmdb_empty_set(s, t, !s->set);
     if (rc == 0)
         rc = mdb_txn_commit(TAKE_PTR(t));
     if (t)
@@ -354,7 +472,7 @@ static int lmdb_open_env(struct lmdb_store *s, const struct store_lmdb_options *
     int rc = mdb_env_create(&s->env);
 
     if (rc == 0)
-        rc = mdb_env_set_maxdbs(s->env, STATE_TABLE_COUNT + 8);
+        rc = mdb_env_set_maxdbs(s->env, LMDB_SETS * STATE_TABLE_COUNT);
     if (rc == 0)
         rc = mdb_env_set_maxreaders(s->env, LMDB_READERS_MAX);
     if (rc == 0)

@@ -294,6 +294,17 @@ static int mem_clear(struct store_txn *txn, enum state_table table)
     return 0;
 }
 
+static int mem_begin_replace(struct store *store, struct store_txn **ret)
+{
+    int r = mem_begin(store, true, ret);
+
+    for (unsigned i = 0; r == 0 && i < STATE_TABLE_COUNT; i++) {
+        if (state_table_replicated((enum state_table)i))
+            r = mem_clear(*ret, (enum state_table)i);
+    }
+    return r;
+}
+
 static int mem_cursor_open(struct store_cursor *c)
 {
     c->impl = xcalloc(1, sizeof(struct mem_cursor));
@@ -370,6 +381,7 @@ struct store *store_mem_new(void)
 {
     static const struct store_ops ops = {
         .begin = mem_begin,
+        .begin_replace = mem_begin_replace,
         .commit = mem_commit,
         .abort = mem_abort,
         .get = mem_get,

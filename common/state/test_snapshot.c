@@ -13,6 +13,8 @@
 
 /* ---- a random history ---- */
 
+static unsigned big_every = 50; /* one spec of so many is longer than a block */
+
 static void random_job(struct prng *rng, int64_t now, struct strbuf *out)
 {
     char id[16], eval[UUID_TEXT_LEN + 1], region[16], groups[3] = "g";
@@ -23,7 +25,7 @@ static void random_job(struct prng *rng, int64_t now, struct strbuf *out)
     uuid_from_prng(rng, eval);
     if (prng_below(rng, 4) == 0)
         groups[1] = (char)('a' + prng_below(rng, 3));
-    if (prng_below(rng, 50) == 0)
+    if (prng_below(rng, big_every) == 0)
         j.spec_len = 300000;
     j.periodic = prng_below(rng, 10) == 0;
     j.enforce_index = prng_below(rng, 5) == 0;
@@ -149,17 +151,25 @@ static int restore(struct store *store, const char *data, size_t len, size_t n, 
 START_TEST(test_round_trip)
 {
     static const size_t pieces[] = {1000, 65536, SIZE_MAX / 2};
-    struct strbuf dump = STRBUF_INIT, again = STRBUF_INIT;
+    struct strbuf dump = STRBUF_INIT, again = STRBUF_INIT, before_dump = STRBUF_INIT;
     struct test_state from, to;
     struct store_txn *before;
     uint64_t index, term;
     struct errtext e;
 
+    big_every = 2;
     test_state_init(&from, (enum test_kind)(_i % 2));
     history(&from, 5, 600, 50);
     test_dump(from.store, &dump);
+    ck_assert_uint_gt(dump.len, 2500000); /* more than one piece */
     test_state_init(&to, (enum test_kind)(_i / 2));
     history(&to, 6, 100, 10);
+    test_dump(to.store, &before_dump);
+    /* Cut off one byte before the end: nothing has changed. */
+    ck_assert_int_eq(restore(to.store, dump.data, dump.len - 1, 65536, &e), SNAPSHOT_E_BAD);
+    test_dump(to.store, &again);
+    require_same(&before_dump, &again);
+    strbuf_fini(&before_dump);
     for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
         ck_assert_int_eq(store_begin(to.store, false, &before), 0);
         ck_assert_int_eq(restore(to.store, dump.data, dump.len, pieces[i], &e), 0);
