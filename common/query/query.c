@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 #include "query/query.h"
 
+#include <errno.h>
 #include <pb_decode.h>
 #include <stdio.h>
 

@@ -43,6 +43,7 @@ struct apid {
     pthread_rwlock_t store_lock;
     struct store *store;                /* this node's state, read-only; NULL until it is there */
     uint64_t store_generation;
+    atomic_llong store_retry_ns;        /* CLOCK_MONOTONIC: not opened again before */
     struct apid_cache *cache;
     struct apid_limits *limits;
     char start_error[ERRTEXT_MAX];      /* what civetweb said last */

@@ -11,6 +11,8 @@
 #include "rpc.pb.h"
 #include "wire/wire.h"
 
+#define READ_BYTES    4096  /* of an answer from this node's state, usually */
+#define STORE_RETRY_NS NS_PER_SEC /* between two attempts to open it */
 #define WAIT_SLACK_MS 2000u /* beyond the wait of a blocking query: jitter is added to it separately */
 
 static bool copy_param(struct apid_req *r, const char *key, char *to, size_t cap)
@@ -136,20 +138,26 @@ static bool lock_store(struct apid *a, uint64_t generation)
     _cleanup_(freep) char *dir = NULL;
     struct store_lmdb_options opt = {.read_only = true};
     struct store *fresh = NULL;
-    struct errtext e;
+    struct errtext e = {{0}};
 
     pthread_rwlock_rdlock(&a->store_lock);
     if (a->store && a->store_generation == generation)
         return true;
     pthread_rwlock_unlock(&a->store_lock);
+    if (clock_mono().ns < atomic_load(&a->store_retry_ns))
+        return false;
     pthread_rwlock_wrlock(&a->store_lock);
     if (!a->store || a->store_generation != generation) {
+        atomic_store(&a->store_retry_ns, clock_mono().ns + STORE_RETRY_NS);
         a->store = store_free(a->store);
         dir = xasprintf("%s/state", a->ctx->conf->server.data_dir);
         opt.path = dir;
         if (store_lmdb_open(&opt, &fresh, NULL, &e) == 0) {
             a->store = fresh;
             (void)store_generation(fresh, &a->store_generation);
+        } else {
+            log_warn("this node's state cannot be read here: stale reads go through raftd error=\"%s\"",
+                     e.text);
         }
     }
     pthread_rwlock_unlock(&a->store_lock);
@@ -175,6 +183,7 @@ static bool read_local(struct apid_req *r, const steppe_Request *env, const void
         return false;
     if (!lock_store(a, st.generation))
         return false;
+    (void)strbuf_reserve(out, READ_BYTES);
     err = store_begin(a->store, false, &t);
     if (err == 0)
         err = query_run(t, env, body, len, out, &r->reply, NULL);

@@ -13,7 +13,7 @@
 #define GZIP_MIN      1024       /* smaller answers are not worth a compression */
 #define GZIP_LEVEL    1
 #define READ_STEP     65536
-#define HEADERS_MAX   4096
+#define HEADERS_BYTES 512        /* of an answer, usually */
 
 static const struct {
     const char *name;
@@ -140,7 +140,7 @@ bool apid_req_parse(struct apid_req *r)
         return apid_error(r, 400, "not a path: %s", r->path);
     if (query && !parse_query(r, query))
         return false;
-    if (!clean_path(r->path, &clean)) {
+    if ((strstr(r->path, "//") || strstr(r->path, "/.")) && !clean_path(r->path, &clean)) {
         r->status = 301;
         strbuf_addf(&r->out, "%s%s%s", clean.data, query ? "?" : "", query ? query : "");
         r->location = strbuf_take(&r->out);
@@ -285,6 +285,7 @@ void apid_send(struct apid_req *r)
     int status = r->status ? r->status : 200;
     bool packed = wants_gzip(r) && gzip(&r->out);
 
+    (void)strbuf_reserve(&h, HEADERS_BYTES + r->out.len); /* one allocation */
     strbuf_addf(&h, "HTTP/1.1 %d %s\r\n", status, mg_get_response_code_text(r->conn, status));
     for (size_t i = 0; i < extra->n; i++)
         strbuf_addf(&h, "%s: %s\r\n", extra->keys[i], extra->values[i]);

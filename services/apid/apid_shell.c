@@ -59,7 +59,7 @@ static bool admit(struct apid *a, struct mg_connection *conn, const struct mg_re
     return ok;
 }
 
-static void on_closed(const struct mg_connection *conn)
+static void on_close(const struct mg_connection *conn)
 {
     struct apid *a = mg_get_user_data(mg_get_context(conn));
     intptr_t i = (intptr_t)mg_get_user_connection_data(conn);
@@ -123,7 +123,7 @@ static int on_request(struct mg_connection *conn, void *user)
 static int start_http(struct apid *a, struct errtext *e)
 {
     const struct conf *conf = a->ctx->conf;
-    struct mg_callbacks callbacks = {.connection_closed = on_closed,
+    struct mg_callbacks callbacks = {.connection_close = on_close,
                                      .log_message = on_message,
                                      .http_error = on_http_error};
     char listen[128], threads[16];
