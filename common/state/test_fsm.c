@@ -745,6 +745,7 @@ END_TEST
 
 static void add_tests(TCase *tc)
 {
+    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, test_register);
     tcase_add_test(tc, test_register_same);
     tcase_add_test(tc, test_register_changed);

@@ -279,6 +279,7 @@ END_TEST
 
 static void add_tests(TCase *tc)
 {
+    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, test_job_list);
     tcase_add_test(tc, test_long_names);
     tcase_add_test(tc, test_eval_list);

@@ -418,12 +418,14 @@ int main(void)
     SRunner *sr;
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_rows, 0, TEST_KINDS);
     tcase_add_loop_test(tc, test_seek, 0, TEST_KINDS);
     tcase_add_loop_test(tc, test_bounds, 0, TEST_KINDS);
     tcase_add_loop_test(tc, test_model, 0, TEST_KINDS);
     suite_add_tcase(s, tc);
     tc = tcase_create("lmdb");
+    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, test_lmdb_reopen);
     tcase_add_test(tc, test_lmdb_garbage);
     tcase_add_test(tc, test_lmdb_reader);

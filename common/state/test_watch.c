@@ -198,6 +198,7 @@ int main(void)
     SRunner *sr;
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, test_fire);
     tcase_add_test(tc, test_stale_and_full);
     tcase_add_test(tc, test_callbacks);
