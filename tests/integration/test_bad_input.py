@@ -158,6 +158,7 @@ class PortInUse(steppe.TestCase):
         """Another program has the port: the agent says so (and does not pretend to serve)."""
         n = self.cluster.node('used', 'west', self.cluster.addr(1, 1))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             s.bind((n.addr, port))
             if not udp:
                 s.listen()
@@ -189,7 +190,7 @@ class PortInUse(steppe.TestCase):
         binary, env = steppe.agent_binary()
         r = steppe.run([binary, 'agent', '-config=' + s.conf_file], env=dict(os.environ, **env), timeout=20)
         self.assertNotEqual(r.rc, 0)
-        self.assertIn(s.run_dir, r.out + r.err)
+        self.assertIn(s.data_dir, r.out + r.err)
         self.assertEqual(s.service_pids(), pids)
         self.assertStatus(s.register(job('still-works')), 200)
 

@@ -19,7 +19,7 @@ from steppe import job, wait_for  # noqa: E402
 
 # What a caller may see while something is down, and may try again.
 RETRYABLE = re.compile(r'No cluster leader|No path to region|Not ready|rpc error|connect|tim(ed )?[ -]?out|deadline|'
-                       r'unavailable|try again|retry|leadership|restart|busy|overload|not reachable|unreachable|no space|not the leader', re.I)
+                       r'unavailable|try again|retry|leadership|restart|busy|overload|not reachable|unreachable|no space|not the leader|stopping', re.I)
 SERVICES = ('apid', 'routerd', 'raftd', 'serfd')
 
 

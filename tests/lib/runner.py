@@ -84,6 +84,8 @@ class LimitResult(unittest.TextTestResult):
     def fail(self, test, err, text=''):
         if test.id() not in self.bad:  # several broken subtests or cleanups are one failed test
             self.bad.add(test.id())
+            if hasattr(test, 'log_tails'):
+                self.stream.writeln('\n' + test.log_tails())
             self.emit('fail', test, text + ''.join(traceback.format_exception(*err)))
 
 
@@ -198,7 +200,7 @@ def run_class(name, count, prefix, label, logs, total):
             with open(path, errors='replace') as f:
                 lines = f.readlines()
             print('---- %s (%s) ended with status %d' % (name, label, p.returncode))
-            sys.stdout.writelines(lines[-150:])
+            sys.stdout.writelines(lines[-400:])
             print('----', flush=True)
         # A class whose process died, or whose set-up failed, loses the tests that did not run.
         for _ in range(count - len([t for t in results if 'setUpClass' not in t])):

@@ -20,18 +20,19 @@ def kind(v):
 def diff(want, got, path='', ignore=()):
     """
     What `got` lacks to look like `want`, as texts. More keys are welcome. A null in `want` says nothing
-    about the type; an empty list or map may be null.
+    about the type; a map, and an empty list, may be null.
     """
     if any(re.fullmatch(p, path) for p in ignore):
         return []
     w, g = kind(want), kind(got)
-    if w == 'null' or (g == 'null' and not want and w in ('list', 'object')):
+    is_map = path.rsplit('.', 1)[-1] in MAPS
+    if w == 'null' or (g == 'null' and w in ('list', 'object') and (not want or is_map)):
         return []
     if w != g:
         return ['%s: %s, not %s' % (path or 'the answer', g, w)]
     out = []
     if w == 'object':
-        if path.rsplit('.', 1)[-1] in MAPS:
+        if is_map:
             for value in list(want.values())[:1]:
                 for k, v in got.items():
                     out += diff(value, v, '%s.%s' % (path, k), ignore)
