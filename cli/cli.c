@@ -149,7 +149,6 @@ int cli_main(struct cli *cli, int argc, char **argv)
     bool version = false;
     int first = cli_skip_globals(argc, argv, &version), words;
 
-    cli->program = argc > 0 ? argv[0] : "steppe";
     if (version) {
         ui_out(cli, "Steppe v%s", STEPPE_VERSION);
         return 0;

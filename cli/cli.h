@@ -16,8 +16,7 @@
 
 struct cli {
     FILE *in, *out, *err;
-    bool color;          /* stdout is a terminal and nobody asked for plain text */
-    const char *program; /* argv[0] */
+    bool color; /* stdout is a terminal and nobody asked for plain text */
     const struct cli_command *command;
     struct flags flags;
     int argc; /* arguments behind the flags */

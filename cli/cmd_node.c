@@ -6,7 +6,8 @@
 #include "node_detail.h"
 #include "text.h"
 
-char *node_self_id(struct cli *cli)
+/* The id of the agent's own node (new string); says why not and gives NULL. */
+static char *node_self_id(struct cli *cli)
 {
     _cleanup_(json_decrefp) json_t *self = NULL;
     const json_t *stats;

@@ -76,6 +76,3 @@ char *deployment_groups_text(const json_t *deployment);
 
 /* diff_text.c: a JobDiff with the marks of colours, as `job plan` prints it. malloc'ed. */
 char *job_diff_text(const json_t *diff, bool verbose);
-
-/* The id of the agent's own node (new string); says why not and gives NULL. */
-char *node_self_id(struct cli *cli);

@@ -124,17 +124,3 @@ const char *flags_str(const struct flags *f, const char *name)
 
     return i >= 0 ? f->set[i].value : "";
 }
-
-bool flags_given(const struct flags *f, const char *name)
-{
-    return flags_last(f, name) >= 0;
-}
-
-const char *flags_nth(const struct flags *f, const char *name, size_t i)
-{
-    for (size_t k = 0; k < f->n_set; k++) {
-        if (strcmp(f->set[k].def->name, name) == 0 && i-- == 0)
-            return f->set[k].value;
-    }
-    return NULL;
-}

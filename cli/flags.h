@@ -54,6 +54,3 @@ bool flags_parse_bool(const char *text, bool *ret);
 /* The flag must be in one of the tables. A string that was not given is "". */
 bool flags_bool(const struct flags *f, const char *name);
 const char *flags_str(const struct flags *f, const char *name);
-bool flags_given(const struct flags *f, const char *name);
-/* The i-th value of a flag that may be repeated; NULL after the last. */
-const char *flags_nth(const struct flags *f, const char *name, size_t i);

@@ -3,7 +3,7 @@
  * A part of Go's text/template over JSON documents, for the -t flag: fields and chains (.A.B),
  * variables ($x := ...), pipelines, parentheses, if/else if/else, range/else (with one or two
  * variables), with/else, end, comments and trim markers; the functions and, or, not, eq, ne, lt,
- * le, gt, ge, index, len, print, printf, println, html-free. define, template, block, break and
+ * le, gt, ge, index, len, print, printf, println. define, template, block, break and
  * continue are refused with a clear error. A member that is absent prints "<no value>", null
  * "<nil>".
  */

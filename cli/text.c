@@ -4,7 +4,6 @@
 
 #include <ctype.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -230,21 +229,4 @@ char *text_uuid_prefix(const char *id)
     for (const char *p = id; *p; p++)
         digits -= *p == '-' ? 1 : 0;
     return xstrndup(id, len - digits % 2);
-}
-
-void text_append(char **s, const char *fmt, ...)
-{
-    struct strbuf b = STRBUF_INIT;
-    char *more;
-    va_list ap;
-
-    va_start(ap, fmt);
-    if (vasprintf(&more, fmt, ap) < 0)
-        abort();
-    va_end(ap);
-    strbuf_adds(&b, *s ? *s : "");
-    strbuf_adds(&b, more);
-    free(more);
-    free(*s);
-    *s = strbuf_take(&b);
 }

@@ -37,6 +37,3 @@ char *text_float2(double v);
 
 /* The part of an identifier that a prefix query takes: an even number of hex digits. */
 char *text_uuid_prefix(const char *id);
-
-/* printf into a new string, joined behind *s (which may be NULL). */
-void text_append(char **s, const char *fmt, ...) PRINTF_LIKE(2, 3);
