@@ -131,7 +131,7 @@ limits {
   http_threads              = 256      # own; requests and waiting queries at a time
 }
 
-# ---- gossip timers, own; "0s" and 0 keep the built-in ones, which suit a WAN ----
+# ---- gossip timers, own; "0s" and 0 keep the built-in ones, which are memberlist's LAN profile ----
 gossip {
   probe_interval     = "0s"
   probe_timeout      = "0s"

@@ -182,8 +182,10 @@ static bool server_monitor(void *owner)
     } else if (event == ZMQ_EVENT_DISCONNECTED && s->last_failed) {
         bool known = s->peers && value < PEER_FD_MAX && s->peers[value][0];
 
-        log_warn("connection dropped: it does not speak ZMTP peer=%s listener=%s",
-                 known ? s->peers[value] : "unknown", addr);
+        /* On an ipc endpoint it is one of our own processes that ended meanwhile. */
+        log_at(known ? LOG_WARN : LOG_DEBUG,
+               "connection dropped: it does not speak ZMTP peer=%s listener=%s",
+               known ? s->peers[value] : "local", addr);
         s->last_failed = false;
     } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL ||
                event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL ||

@@ -46,7 +46,7 @@ struct apid {
     atomic_llong store_retry_ns;        /* CLOCK_MONOTONIC: not opened again before */
     struct apid_cache *cache;
     struct apid_limits *limits;
-    char start_error[ERRTEXT_MAX];      /* what civetweb said last */
+    char start_error[ERRTEXT_MAX];      /* what civetweb said first, when it did not start */
     atomic_ullong requests, request_ns, local_reads, cache_hits, errors;
 };
 

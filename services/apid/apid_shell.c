@@ -75,7 +75,8 @@ static int on_message(const struct mg_connection *conn, const char *text)
 {
     struct apid *a = mg_get_user_data(mg_get_context(conn));
 
-    (void)snprintf(a->start_error, sizeof(a->start_error), "%s", text);
+    if (!a->http && !a->start_error[0]) /* the first one is the cause */
+        (void)snprintf(a->start_error, sizeof(a->start_error), "%s", text);
     log_debug("civetweb: %s", text);
     return 1;
 }

@@ -58,10 +58,10 @@ static enum built check_stored(struct building *b, steppe_Job *job)
         old.has_periodic = row.periodic;
         old.has_parameterized_job = row.parameterized;
         old.dispatched = row.dispatched;
-        if (job_update_check(&old, job, &b->e) < 0) {
-            b->code = 500;
-            return BUILT_ERROR;
-        }
+    }
+    if (job_update_check(meta.found ? &old : NULL, job, &b->e) < 0) {
+        b->code = 500;
+        return BUILT_ERROR;
     }
     if (!has_scaling(job))
         return BUILT_COMMAND;

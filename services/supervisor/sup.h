@@ -27,6 +27,7 @@ struct sup_proc {
     pid_t pid;            /* 0: none */
     int log_fd, ready_fd; /* -1: none */
     bool hup_due;         /* a reload came while it was starting */
+    bool refused;         /* its last exit was status 1: it has said why it cannot run */
     struct sup_lines lines;
     char last_exit[SUP_EXIT_TEXT_MAX]; /* "" never, "exit 1", "signal 9 (Killed)" */
 };

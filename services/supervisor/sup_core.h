@@ -22,6 +22,7 @@
 #define SUP_STEADY       (10 * NS_PER_SEC)
 #define SUP_WAIT_MAX     (5 * NS_PER_SEC) /* then a service starts without what it needs */
 #define SUP_STOP_MAX     (5 * NS_PER_SEC) /* then SIGKILL */
+#define SUP_START_TRIES  3                /* of a service, before the node was ever up */
 #define SUP_FAILURES_BAD 5                /* in a row: a human should look */
 
 #define SUP_STATES(X)                                                                              \

@@ -141,6 +141,30 @@ static void announce(struct sup *s)
         sup_gate_open(s);
 }
 
+/*
+ * A service that refuses to start on a node that was never up (a port in use, a bad address, a join
+ * that fails) will not change its mind: the agent ends, as Nomad's does. Later the same service is
+ * tried for ever: then the node has something to lose.
+ */
+static void give_up(struct sup *s)
+{
+    struct sup_out out = {.n = 0};
+
+    if (s->announced || s->core.stopping)
+        return;
+    for (size_t i = 0; i < SUP_SERVICES_N; i++) {
+        if (s->core.units[i].failures < SUP_START_TRIES || !s->procs[i].refused)
+            continue;
+        sup_log(s, LOG_ERROR, "the node cannot start: service %s says why above, giving up",
+                sup_services[i].name);
+        s->exit_code = 1;
+        sup_gate_open(s);
+        sup_core_stop(&s->core, clock_mono(), &out);
+        sup_perform(s, &out);
+        return;
+    }
+}
+
 static int turn(struct sup *s)
 {
     struct pollfd fds[FDS_MAX];
@@ -179,6 +203,7 @@ static int turn(struct sup *s)
     sup_core_tick(&s->core, clock_mono(), &out);
     sup_perform(s, &out);
     announce(s);
+    give_up(s);
     sup_control_settle(s);
     return 0;
 }

@@ -240,6 +240,7 @@ static void on_exit_of(struct sup *s, enum sup_service_id id, int status)
     struct line_ctx x = {s, id};
 
     describe_exit(status, p->last_exit);
+    p->refused = WIFEXITED(status) && WEXITSTATUS(status) == 1;
     if (p->ready_fd >= 0)
         sup_proc_read_ready(s, id); /* it may have been ready for a moment */
     (void)read_some(s, id, DRAIN_MAX);
