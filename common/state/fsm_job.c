@@ -33,13 +33,17 @@ static bool fsm_job_always_on(const steppe_JobRow *row)
  * not only when a scheduler has looked at it, for it has nothing left to stop.
  */
 static int fsm_job_status(struct fsm_ctx *c, struct bytes nsid, const steppe_JobRow *row,
-                          enum state_job_status *ret)
+                          bool has_open_eval, enum state_job_status *ret)
 {
     struct fsm_eval_census census;
     int r;
 
     if (row->stop || fsm_job_always_on(row)) {
         *ret = row->stop ? STATE_JOB_DEAD : STATE_JOB_RUNNING;
+        return 0;
+    }
+    if (has_open_eval) {
+        *ret = STATE_JOB_PENDING;
         return 0;
     }
     r = fsm_eval_census(c, nsid, &census);
@@ -267,6 +271,14 @@ static int fsm_summary_queue(struct fsm_ctx *c, struct bytes nsid, const struct 
     return r;
 }
 
+static int fsm_job_set_status(struct fsm_ctx *c, struct bytes nsid, steppe_JobRow *row,
+                              enum state_job_status status)
+{
+    row->status = status;
+    row->modify_index = c->index;
+    return fsm_job_write(c, nsid, row);
+}
+
 int fsm_job_refresh(struct fsm_ctx *c, struct bytes nsid, const struct fsm_queued *queued,
                     size_t queued_n)
 {
@@ -280,11 +292,9 @@ int fsm_job_refresh(struct fsm_ctx *c, struct bytes nsid, const struct fsm_queue
     if (queued_n)
         r = fsm_summary_queue(c, nsid, queued, queued_n, &changed);
     if (r == 0)
-        r = fsm_job_status(c, nsid, &row, &status);
+        r = fsm_job_status(c, nsid, &row, false, &status);
     if (r == 0 && status != row.status) {
-        row.status = status;
-        row.modify_index = c->index;
-        r = fsm_job_write(c, nsid, &row);
+        r = fsm_job_set_status(c, nsid, &row, status);
         changed = true;
     }
     return r == 0 && changed ? fsm_job_redo_stub(c, nsid, &row) : r;
@@ -435,12 +445,16 @@ static int fsm_register_write(struct fsm_ctx *c, struct fsm_register *g, bool sa
         fsm_register_row(c, g);
     if (g->wants_eval)
         r = fsm_register_eval(c, g);
-    if (r == 0 && same)
-        return fsm_job_refresh(c, nsid, NULL, 0);
     if (r == 0)
-        r = fsm_job_status(c, nsid, &g->row, &status);
+        r = fsm_job_status(c, nsid, &g->row, g->wants_eval, &status);
     if (r)
         return r;
+    if (same) {
+        if (status == g->row.status)
+            return 0;
+        r = fsm_job_set_status(c, nsid, &g->row, status);
+        return r ? r : fsm_job_redo_stub(c, nsid, &g->row);
+    }
     g->row.status = status;
     r = fsm_job_write_version(c, nsid, &g->row, c->cmd->blobs[0]);
     if (r == 0)
