@@ -166,6 +166,9 @@ const steppe_MemberList *raftd_members_list(const struct raftd *rd);
 const char *raftd_member_tag(const steppe_Member *m, const char *key);
 /* "NODE.REGION" of a server id, or "(unknown)". */
 const char *raftd_members_name(const struct raftd *rd, const char *server_uuid);
+/* The RPC address that gossip shows for a server of this region. False: it shows none. */
+bool raftd_members_address(const struct raftd *rd, uint64_t id,
+                           char address[static RAFT_ADDRESS_MAX]);
 
 /* ---- raftd_operator.c ---- */
 

@@ -107,6 +107,21 @@ static bool server_of(const steppe_Member *m, struct raft_server *ret)
     return *ip && *port && n > 0 && n < (int)sizeof(ret->address);
 }
 
+bool raftd_members_address(const struct raftd *rd, uint64_t id, char address[static RAFT_ADDRESS_MAX])
+{
+    const steppe_MemberList *list = &rd->members->list;
+    struct raft_server s;
+
+    for (pb_size_t i = 0; i < list->members_count; i++) {
+        if (of_own_region(rd, &list->members[i]) && server_of(&list->members[i], &s) &&
+            s.id == id && id != rd->id) {
+            memcpy(address, s.address, sizeof(s.address));
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- founding ---- */
 
 static void found(struct raftd *rd, const struct raft_config *config)

@@ -37,12 +37,43 @@ static void peer_free(struct raftd_peer *p)
     free(p);
 }
 
-/* NULL when the server is in the configuration at this very address. */
+/* True unless the server is in the configuration at this very address. */
 static bool is_stale(const struct raftd_peer *p, const struct raft_config *config)
 {
     const struct raft_server *s = raft_config_find(config, p->id);
 
     return !s || strcmp(s->address, p->address) != 0;
+}
+
+static struct raftd_peer *peer_add(struct raftd *rd, uint64_t id, const char *address)
+{
+    _cleanup_(freep) char *endpoint = xasprintf("tcp://%s", address);
+    struct raftd_peer *p = xcalloc(1, sizeof(*p));
+    struct errtext e = {{0}};
+
+    p->id = id;
+    (void)snprintf(p->address, sizeof(p->address), "%s", address);
+    if (bus_client_new(rd->ctx->bus, endpoint, &p->client, &e) < 0)
+        log_warn("no connection to a server of the group address=%s error=\"%s\"", address, e.text);
+    p->next = rd->peers;
+    rd->peers = p;
+    return p;
+}
+
+/*
+ * Who speaks to us without being in our configuration: ours is older than his. A blank server, or
+ * one that was away while others came, must answer him to get the newer one; gossip knows where.
+ */
+static struct raftd_peer *peer_guest(struct raftd *rd, uint64_t id)
+{
+    char address[RAFT_ADDRESS_MAX];
+    unsigned n = 0;
+
+    for (struct raftd_peer *p = rd->peers; p; p = p->next)
+        n++;
+    if (n >= 2 * RAFT_SERVERS_MAX || !raftd_members_address(rd, id, address))
+        return NULL;
+    return peer_add(rd, id, address);
 }
 
 void raftd_peers_update(struct raftd *rd)
@@ -62,19 +93,9 @@ void raftd_peers_update(struct raftd *rd)
     }
     for (unsigned i = 0; i < config->n; i++) {
         const struct raft_server *s = &config->servers[i];
-        _cleanup_(freep) char *endpoint = xasprintf("tcp://%s", s->address);
-        struct errtext e = {{0}};
 
-        if (s->id == rd->id || raftd_peer_find(rd, s->id))
-            continue;
-        p = xcalloc(1, sizeof(*p));
-        p->id = s->id;
-        (void)snprintf(p->address, sizeof(p->address), "%s", s->address);
-        if (bus_client_new(rd->ctx->bus, endpoint, &p->client, &e) < 0)
-            log_warn("no connection to a server of the group address=%s error=\"%s\"", s->address,
-                     e.text);
-        p->next = rd->peers;
-        rd->peers = p;
+        if (s->id != rd->id && !raftd_peer_find(rd, s->id))
+            peer_add(rd, s->id, s->address);
     }
 }
 
@@ -109,6 +130,8 @@ static void send_bytes(struct raftd *rd, uint64_t to, const void *data, size_t l
     struct raftd_peer *p = raftd_peer_find(rd, to);
     steppe_Request env = {.method = RPC_RAFT_MESSAGE, .timeout_ms = 1000};
 
+    if (!p)
+        p = peer_guest(rd, to);
     if (p && p->client)
         (void)bus_client_send(p->client, &env, data, len);
 }

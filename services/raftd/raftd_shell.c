@@ -67,6 +67,9 @@ void raftd_start(struct raftd *rd)
 
     assert(!rd->started);
     rd->started = true;
+    /* A group begins in term 1 (raftd_bootstrap()); nobody speaks from term 0. */
+    if (raft_term(rd->raft) == 0)
+        raft_load_hard(rd->raft, 1, 0);
     ev.start.applied = fsm_applied_index(rd->fsm);
     raftd_peers_update(rd);
     raftd_step(rd, &ev);

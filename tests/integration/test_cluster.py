@@ -29,7 +29,7 @@ TERMS = re.compile(r'role=leader term=(\d+)')
 
 
 def raft_servers(node, query='?stale'):
-    return node.get('/v1/operator/raft/configuration' + query).json()['Servers']
+    return node.get('/v1/operator/raft/configuration' + query).json()['Servers'] or []
 
 
 def voters(node, query='?stale'):
