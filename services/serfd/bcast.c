@@ -107,7 +107,7 @@ size_t bcast_pick(struct bcast_queue *q, size_t overhead, size_t *room, unsigned
     if (q->n == 0)
         return 0;
     n_max = MIN(n_max, ARRAY_LEN(picked));
-    for (i = 0; i < q->n && n < n_max && *room > overhead; i++) {
+    for (i = 0; i < q->n && n<n_max && * room> overhead; i++) {
         if (q->items[i].len + overhead > *room) {
             q->items[kept++] = q->items[i];
             continue;

@@ -18,7 +18,7 @@ struct bcast_item {
 struct bcast_queue {
     struct bcast_item *items; /* in the order of picking */
     size_t n, cap;
-    size_t n_max;             /* when full the item that was sent most often goes */
+    size_t n_max; /* when full the item that was sent most often goes */
     uint64_t next_id;
     uint64_t dropped;
 };

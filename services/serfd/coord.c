@@ -161,7 +161,7 @@ bool coord_get(struct span payload, struct coord *ret)
     payload = (struct span){payload.p + 1, payload.len - 1};
     if (!msg_get(payload, &msg_coordinate_schema, &m, &scratch) || !m.vec.p)
         return false;
-    r = (struct mp_reader){m.vec.p, m.vec.p + m.vec.len};
+    r = mp_reader_of(m.vec);
     if (mp_get_list(&r, &n) || n != COORD_DIMENSIONS)
         return false;
     for (uint32_t i = 0; i < n; i++) {

@@ -69,7 +69,8 @@ static int lzw_put(struct lzw *z, unsigned code, struct strbuf *out)
     }
     if (code > LZW_END && code >= z->hi + z->full)
         return -EBADMSG;
-    /* The first code behind a clear raises hi without an entry: codes 258 up to hi - 1 are defined. */
+    /* The first code behind a clear raises hi without an entry: codes 258 up to hi - 1 are defined.
+     */
     at = lzw_spell(z, code);
     strbuf_add(out, z->text + at, sizeof(z->text) - at);
     if (z->last != LZW_NONE) {
@@ -115,8 +116,11 @@ static int lzw_run(struct lzw *z, size_t out_max, struct strbuf *out)
 
 int lzw_decode(const uint8_t *in, size_t len, size_t out_max, struct strbuf *out)
 {
-    _cleanup_(freep) struct lzw *z = xmalloc(sizeof(*z));
+    _cleanup_(freep) struct lzw *z = NULL;
 
+    if (len == 0)
+        return -EBADMSG;
+    z = xmalloc(sizeof(*z));
     z->in = in;
     z->end = in + len;
     z->bits = 0;

@@ -166,7 +166,7 @@ SCHEMA(msg_coordinate, msg_coordinate,
 bool msg_get(struct span body, const struct mp_schema *schema, void *obj,
              struct mp_scratch *scratch)
 {
-    struct mp_reader r = {body.p, body.p + body.len};
+    struct mp_reader r = mp_reader_of(body);
 
     return mp_get_struct(&r, schema, obj, scratch) == 0;
 }

@@ -133,7 +133,7 @@ struct msg_event_slot {
 struct msg_event_item {
     struct span name, payload;
 };
-struct msg_member { /* the answer to _serf_conflict */
+struct msg_member {               /* the answer to _serf_conflict */
     struct span name, addr, tags; /* tags: an encoded map */
     uint16_t port;
     int64_t status;

@@ -43,6 +43,11 @@ struct mp_reader {
     const uint8_t *p, *end;
 };
 
+static inline struct mp_reader mp_reader_of(struct span s)
+{
+    return (struct mp_reader){s.p, s.p ? s.p + s.len : NULL};
+}
+
 /* Each returns 0, MP_E_MORE or MP_E_BAD. nil reads as zero, false, empty or a NULL span. */
 int mp_get_uint(struct mp_reader *r, uint64_t max, uint64_t *ret);
 int mp_get_int(struct mp_reader *r, int64_t *ret);
@@ -64,7 +69,7 @@ struct mp_field {
     const char *key;
     enum mp_type type;
     uint16_t offset;
-    uint8_t place;   /* position when the peer sends the struct as a list */
+    uint8_t place; /* position when the peer sends the struct as a list */
     bool omit_empty;
 };
 

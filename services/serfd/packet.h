@@ -7,14 +7,14 @@
 
 #include "messages.h"
 
-#define PACKET_MAX       65536u         /* bytes of a datagram */
-#define PACKET_BUDGET    1400u          /* bytes of a datagram that we send */
-#define PACKET_PARTS_MAX 255u           /* of a compound */
-#define PACKET_NEST_MAX  4u             /* compound in compress in compound ... */
-#define PACKET_PLAIN_MAX (1u << 20)     /* after decompression, all of one packet */
-#define STREAM_MAX       (16u << 20)    /* bytes of a stream message, before and after decompression */
-#define STREAM_VALUE_MAX (64u << 10)    /* bytes of a header, a ping, one node's map */
-#define STREAM_NODES_MAX 20000          /* of a push/pull */
+#define PACKET_MAX       65536u      /* bytes of a datagram */
+#define PACKET_BUDGET    1400u       /* bytes of a datagram that we send */
+#define PACKET_PARTS_MAX 255u        /* of a compound */
+#define PACKET_NEST_MAX  4u          /* compound in compress in compound ... */
+#define PACKET_PLAIN_MAX (1u << 20)  /* after decompression, all of one packet */
+#define STREAM_MAX       (16u << 20) /* bytes of a stream message, before and after decompression */
+#define STREAM_VALUE_MAX (64u << 10) /* bytes of a header, a ping, one node's map */
+#define STREAM_NODES_MAX 20000       /* of a push/pull */
 
 typedef void packet_msg_fn(void *user, uint8_t type, struct span body);
 
@@ -37,7 +37,7 @@ enum stream_scan { STREAM_NEED_MORE, STREAM_COMPLETE, STREAM_BROKEN };
 
 /* Progress over a stream message that arrives in pieces; zero to start. */
 struct stream_scanner {
-    size_t offset;     /* up to here it is whole */
+    size_t offset; /* up to here it is whole */
     bool head_seen;
     int64_t nodes_left, user_len;
 };

@@ -21,7 +21,8 @@ int seal_add_base64(struct seal_keyring *ring, const char *text, struct errtext 
         return err_set(e, -ENOSPC, "more than %d gossip keys", SEAL_KEYS_MAX);
     while (len > pad && pad < 2 && text[len - 1 - pad] == '=')
         pad++;
-    n = len == 0 || len > 64 || len % 4 ? -1 : EVP_DecodeBlock(raw, (const uint8_t *)text, (int)len);
+    n = len == 0 || len > 64 || len % 4 ? -1
+                                        : EVP_DecodeBlock(raw, (const uint8_t *)text, (int)len);
     if (n < 0)
         return err_set(e, -EINVAL, "gossip key is not base64");
     n -= (int)pad;
@@ -35,7 +36,7 @@ int seal_add_base64(struct seal_keyring *ring, const char *text, struct errtext 
 
 static const EVP_CIPHER *cipher_of(const struct seal_key *key)
 {
-    return key->len == 16 ? EVP_aes_128_gcm()
+    return key->len == 16   ? EVP_aes_128_gcm()
            : key->len == 24 ? EVP_aes_192_gcm()
                             : EVP_aes_256_gcm();
 }
@@ -83,7 +84,8 @@ void seal_close(const struct seal_keyring *ring, unsigned version, struct span a
     out->len += total;
 }
 
-static bool open_with(const struct seal_key *key, struct span aad, struct span block, uint8_t *plain)
+static bool open_with(const struct seal_key *key, struct span aad, struct span block,
+                      uint8_t *plain)
 {
     size_t len = block.len - 1 - NONCE_LEN - TAG_LEN;
     const uint8_t *text = block.p + 1 + NONCE_LEN;

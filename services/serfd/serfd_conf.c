@@ -90,8 +90,7 @@ static int put_own_tags(const struct serfd *sd, struct strbuf *out, struct errte
     if (c->server.non_voting_server)
         tags[n++] = (struct tag){"nonvoter", "1"};
     if (tags_put(out, tags, n))
-        return err_set(e, -E2BIG,
-                       "region, datacenter and address make tags of more than %d bytes",
+        return err_set(e, -E2BIG, "region, datacenter and address make tags of more than %d bytes",
                        TAGS_META_MAX);
     return 0;
 }

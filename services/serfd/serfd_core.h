@@ -14,7 +14,7 @@
 #include "msgpack.h"
 #include "seal.h"
 
-#define SERF_NAME_MAX    255   /* bytes of a member's name */
+#define SERF_NAME_MAX    255 /* bytes of a member's name */
 #define SERF_META_MAX    512
 #define SERF_MEMBERS_MAX 10000 /* remembered members, dead ones included */
 #define SERF_DIALS_MAX   256   /* dials under way */

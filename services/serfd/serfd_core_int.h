@@ -14,22 +14,22 @@
 #include "tags.h"
 
 #define NEVER           INT64_MAX
-#define CONFIRMERS_MAX  8    /* confirmations that a suspicion can count */
-#define RELAYS_MAX      256  /* indirect pings that we carry out at a time */
-#define RECENT_MAX      4096 /* intents about unknown names */
-#define SERF_QUEUE_MAX  4096 /* messages in each Serf queue */
-#define SLOT_ITEMS_MAX  64   /* events or queries with one clock value */
+#define CONFIRMERS_MAX  8          /* confirmations that a suspicion can count */
+#define RELAYS_MAX      256        /* indirect pings that we carry out at a time */
+#define RECENT_MAX      4096       /* intents about unknown names */
+#define SERF_QUEUE_MAX  4096       /* messages in each Serf queue */
+#define SLOT_ITEMS_MAX  64         /* events or queries with one clock value */
 #define EVENT_BYTES_MAX (2u << 20) /* all remembered user events */
-#define EVENT_MSG_MAX   9216 /* bytes of a user event */
-#define QUERY_MSG_MAX   1024 /* bytes of a query and of an answer, type byte included */
+#define EVENT_MSG_MAX   9216       /* bytes of a user event */
+#define QUERY_MSG_MAX   1024       /* bytes of a query and of an answer, type byte included */
 
 enum node_state { NODE_ALIVE = 0, NODE_SUSPECT = 1, NODE_DEAD = 2, NODE_LEFT = 3 };
 
 /* A running suspicion (7.3). */
 struct suspicion {
     int64_t start, min, max;
-    unsigned k, n; /* confirmations wanted and had */
-    bool refused;  /* its host refuses connections and nobody else reaches it */
+    unsigned k, n;                  /* confirmations wanted and had */
+    bool refused;                   /* its host refuses connections and nobody else reaches it */
     char *from[CONFIRMERS_MAX + 1]; /* the accuser, then the confirmers */
 };
 
@@ -156,7 +156,7 @@ struct serf {
     int64_t join_repeat_at;                   /* earliest time of the next repeated one */
     struct recent_intent *recent;
     size_t n_recent;
-    struct event_slot *events;  /* SERF_BUFFER slots, made when first needed */
+    struct event_slot *events; /* SERF_BUFFER slots, made when first needed */
     struct query_slot **queries;
     size_t event_bytes;
 
@@ -198,8 +198,8 @@ void nodes_suspect(struct serf *s, struct span name, uint32_t inc, struct span f
 void nodes_refused(struct serf *s, struct member *m);
 void nodes_dead(struct serf *s, struct span name, uint32_t inc, struct span from);
 void nodes_suspicion_due(struct serf *s);
-void nodes_postpone(struct serf *s, int64_t late); /* all suspicions */
-void nodes_forget(struct serf *s); /* those dead for long enough */
+void nodes_postpone(struct serf *s, int64_t late);     /* all suspicions */
+void nodes_forget(struct serf *s);                     /* those dead for long enough */
 void nodes_announce(struct serf *s, struct member *m); /* queues its alive */
 uint64_t nodes_say_goodbye(struct serf *s);
 bool claim_vsn_valid(struct span vsn);
@@ -207,7 +207,7 @@ bool claim_vsn_valid(struct span vsn);
 /* serfd_probe.c */
 void probe_start(struct serf *s);
 void probe_postpone(struct serf *s, int64_t late); /* the end of the one under way */
-void probe_now(struct serf *s, struct member *m); /* next, and soon */
+void probe_now(struct serf *s, struct member *m);  /* next, and soon */
 void probe_stage(struct serf *s);
 void probe_relay_due(struct serf *s);
 void probe_on_ping(struct serf *s, const struct gossip_addr *from, struct span body);
@@ -233,6 +233,7 @@ void gossip_on_packet(struct serf *s, const struct gossip_addr *from, struct spa
 void exchange_on_stream(struct serf *s, const struct serf_event *ev);
 void exchange_on_dialed(struct serf *s, const struct serf_event *ev);
 int exchange_join(struct serf *s, const struct gossip_addr *addr, uint64_t user_id);
+bool exchange_joining(const struct serf *s); /* is one under way? */
 uint64_t exchange_dial(struct serf *s, enum dial_kind kind, const struct gossip_addr *addr,
                        uint64_t user_id, struct span msg, int64_t timeout_ns);
 void exchange_periodic(struct serf *s);

@@ -17,7 +17,8 @@ int snapshot_read(const char *path, struct snapshot *ret, struct errtext *e)
 
     *ret = (struct snapshot){.n = 0};
     if (fd < 0)
-        return errno == ENOENT ? 0 : err_set(e, -errno, "cannot open %s: %s", path, strerror(errno));
+        return errno == ENOENT ? 0
+                               : err_set(e, -errno, "cannot open %s: %s", path, strerror(errno));
     while (n > 0 && !strbuf_failed(&text)) {
         n = read(fd, buf, sizeof(buf));
         if (n > 0)

@@ -87,8 +87,8 @@ static bool event_remember(struct serf *s, uint64_t ltime, struct span name, str
         memcpy(copy + name.len, payload.p, payload.len);
     slot->ltime = ltime;
     slot->items = xrealloc(slot->items, (slot->n + 1) * sizeof(*slot->items));
-    slot->items[slot->n++] = (struct event_item){
-        {copy, name.len}, {payload.p ? copy + name.len : NULL, payload.len}};
+    slot->items[slot->n++] =
+        (struct event_item){{copy, name.len}, {payload.p ? copy + name.len : NULL, payload.len}};
     s->event_bytes += name.len + payload.len;
     return true;
 }
@@ -149,7 +149,7 @@ void serf_event_put_slots(struct serf *s, struct strbuf *out)
 
 static void merge_slot(struct serf *s, const struct msg_event_slot *slot)
 {
-    struct mp_reader r = {slot->events.p, slot->events.p + slot->events.len};
+    struct mp_reader r = mp_reader_of(slot->events);
     struct mp_scratch scratch = {.used = 0};
     struct msg_event_item item;
     uint32_t n = 0;
@@ -166,7 +166,7 @@ static void merge_slot(struct serf *s, const struct msg_event_slot *slot)
 
 void serf_event_merge_slots(struct serf *s, struct span events)
 {
-    struct mp_reader r = {events.p, events.p + events.len};
+    struct mp_reader r = mp_reader_of(events);
     struct mp_scratch scratch = {.used = 0};
     struct msg_event_slot slot;
     uint32_t n = 0;
@@ -215,7 +215,7 @@ static bool query_remember(struct serf *s, uint64_t ltime, uint32_t id)
 
 static bool filter_names(struct serf *s, struct span list)
 {
-    struct mp_reader r = {list.p, list.p + list.len};
+    struct mp_reader r = mp_reader_of(list);
     struct span name;
     uint32_t n = 0;
 
@@ -262,7 +262,7 @@ static bool filter_tag(struct serf *s, struct span body)
 
 static bool filters_pass(struct serf *s, struct span filters)
 {
-    struct mp_reader r = {filters.p, filters.p + filters.len};
+    struct mp_reader r = mp_reader_of(filters);
     struct span f;
     uint32_t n = 0;
 
@@ -364,9 +364,12 @@ static void answer_conflict(struct serf *s, const struct msg_query *q)
         mp_put_nil(&b);
     } else {
         put_tags(&tags, member_meta(m));
-        answer = (struct msg_member){
-            SPAN_STR(m->name), {m->addr.ip, m->addr.ip_len}, span_of(&tags), m->addr.port,
-            (int64_t)m->status, m->vsn[0], m->vsn[1], m->vsn[2], m->vsn[3], m->vsn[4], m->vsn[5]};
+        answer = (struct msg_member){SPAN_STR(m->name),  {m->addr.ip, m->addr.ip_len},
+                                     span_of(&tags),     m->addr.port,
+                                     (int64_t)m->status, m->vsn[0],
+                                     m->vsn[1],          m->vsn[2],
+                                     m->vsn[3],          m->vsn[4],
+                                     m->vsn[5]};
         msg_put(&b, SERF_MSG_CONFLICT, &msg_member_schema, &answer);
     }
     answer_query(s, q, 0, span_of(&b));
@@ -414,7 +417,7 @@ static void on_query(struct serf *s, const struct msg_query *q, struct span raw)
 /* We are asked to pass a message on to somebody. */
 static void on_relay(struct serf *s, struct span body)
 {
-    struct mp_reader r = {body.p, body.p + body.len}, ar;
+    struct mp_reader r = mp_reader_of(body), ar;
     struct mp_scratch scratch = {.used = 0};
     struct strbuf b = STRBUF_INIT;
     struct msg_udp_addr addr;
@@ -422,9 +425,10 @@ static void on_relay(struct serf *s, struct span body)
     struct gossip_addr to;
     struct span part;
 
-    if (mp_get_struct(&r, &msg_relay_schema, &relay, &scratch) || !relay.dest_addr.p || r.p == r.end)
+    if (mp_get_struct(&r, &msg_relay_schema, &relay, &scratch) || !relay.dest_addr.p ||
+        r.p == r.end)
         return;
-    ar = (struct mp_reader){relay.dest_addr.p, relay.dest_addr.p + relay.dest_addr.len};
+    ar = mp_reader_of(relay.dest_addr);
     if (mp_get_struct(&ar, &msg_udp_addr_schema, &addr, &scratch) || addr.port < 1 ||
         addr.port > UINT16_MAX || !gossip_addr_from(&to, addr.ip, (uint16_t)addr.port) ||
         r.end - r.p > QUERY_MSG_MAX)

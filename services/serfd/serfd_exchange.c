@@ -76,6 +76,15 @@ static uint64_t dial_state(struct serf *s, enum dial_kind kind, const struct gos
     return id;
 }
 
+bool exchange_joining(const struct serf *s)
+{
+    for (size_t i = 0; i < s->n_dials; i++) {
+        if (s->dials[i].kind == DIAL_JOIN)
+            return true;
+    }
+    return false;
+}
+
 int exchange_join(struct serf *s, const struct gossip_addr *addr, uint64_t user_id)
 {
     if (core_leaving(s))
@@ -295,7 +304,7 @@ static void stream_ping(struct serf *s, struct span body, struct strbuf *answer)
 
 static void stream_user(struct serf *s, const struct serf_event *ev, struct span body)
 {
-    struct mp_reader r = {body.p, body.p + body.len};
+    struct mp_reader r = mp_reader_of(body);
     struct mp_scratch scratch = {.used = 0};
     struct msg_user_head head;
 
@@ -384,7 +393,7 @@ static void joined(struct serf *s, const struct dial *d, int r, const char *text
 {
     struct serf_effect *fx;
 
-    if (r == 0)
+    if (r == 0 && !core_leaving(s)) /* it would take our leave intent back */
         serf_announce_join(s);
     fx = core_effect(s, SERF_FX_JOINED, (struct span){(const uint8_t *)text, strlen(text) + 1});
     fx->id = d->user_id;

@@ -108,14 +108,15 @@ uint64_t gossip_queue(struct serf *s, struct bcast_queue *q, const char *key, st
 
 static bool wants_gossip(const struct serf *s, const struct member *m)
 {
-    return member_usable(m) || (m->in_list && m->state == NODE_DEAD &&
-                                s->now - m->changed <= s->o.gossip_to_dead);
+    return member_usable(m) ||
+           (m->in_list && m->state == NODE_DEAD && s->now - m->changed <= s->o.gossip_to_dead);
 }
 
 void gossip_tick(struct serf *s)
 {
     struct member *to[GOSSIP_TARGETS_MAX];
-    size_t n = table_pick(s, MIN(s->o.gossip_nodes, (unsigned)GOSSIP_TARGETS_MAX), wants_gossip, to);
+    size_t n =
+        table_pick(s, MIN(s->o.gossip_nodes, (unsigned)GOSSIP_TARGETS_MAX), wants_gossip, to);
 
     for (size_t i = 0; i < n; i++) {
         struct parcel p = {.n = 0};

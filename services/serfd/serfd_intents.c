@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Nobody takes longer to go: peers wait 5 s for each of two broadcasts and 1 s more. */
-#define LEAVING_MAX          (30 * NS_PER_SEC)
+#define LEAVING_MAX          (15 * NS_PER_SEC)
 #define JOIN_REPEAT_INTERVAL (5 * NS_PER_SEC)
 
 /* True when the clock rose. */
@@ -268,7 +268,6 @@ int serf_force_leave(struct serf *s, const char *name, bool prune)
 int serf_leave_begin(struct serf *s)
 {
     struct msg_leave msg = {s->clock, SPAN_STR(s->self->name), false};
-    struct member *other;
 
     if (core_leaving(s))
         return -EALREADY;
@@ -276,12 +275,20 @@ int serf_leave_begin(struct serf *s)
     s->clock++;
     s->self->ltime = msg.ltime;
     member_set_status(s, s->self, SERF_LEAVING);
-    s->leave_item = 0;
-    if (table_pick(s, 1, pick_alive, &other) == 1)
-        s->leave_item = queue_leave_intent(s, &msg);
+    s->leave_item = queue_leave_intent(s, &msg);
     s->leave_until = s->now + s->o.broadcast_timeout;
     core_arm(s, T_LEAVE, s->now);
     return 0;
+}
+
+/* Has everybody heard who can hear? */
+static bool leave_word_is_out(struct serf *s, const struct bcast_queue *q)
+{
+    struct member *other;
+
+    if (s->now >= s->leave_until || !bcast_has(q, s->leave_item))
+        return true;
+    return !exchange_joining(s) && table_pick(s, 1, pick_alive, &other) == 0;
 }
 
 /* 10.6: the intent, then the goodbye, then a while of answering probes. */
@@ -292,14 +299,14 @@ void serf_leave_stage(struct serf *s)
     case LEAVE_DONE:
         return;
     case LEAVE_INTENT:
-        if (s->leave_item && bcast_has(&s->intents_q, s->leave_item) && s->now < s->leave_until)
+        if (!leave_word_is_out(s, &s->intents_q))
             break;
         s->leave = LEAVE_DEAD;
         s->leave_item = nodes_say_goodbye(s);
         s->leave_until = s->now + s->o.broadcast_timeout;
         break;
     case LEAVE_DEAD:
-        if (s->leave_item && bcast_has(&s->nodes_q, s->leave_item) && s->now < s->leave_until)
+        if (!leave_word_is_out(s, &s->nodes_q))
             break;
         s->leave = LEAVE_LINGER;
         s->leave_until = s->now + s->o.leave_linger;
@@ -312,11 +319,20 @@ void serf_leave_stage(struct serf *s)
         (void)core_effect(s, SERF_FX_LEFT, (struct span){NULL, 0});
         return;
     }
-    core_arm(s, T_LEAVE, s->leave == LEAVE_LINGER ? s->leave_until
-                                                  : s->now + s->o.gossip_interval / 4);
+    core_arm(s, T_LEAVE,
+             s->leave == LEAVE_LINGER ? s->leave_until : s->now + s->o.gossip_interval / 4);
 }
 
 /* ---- state in push/pull (10.4) ---- */
+
+/*
+ * A peer takes the time of a member that has not left for that of a join intent, and would then
+ * ignore the leave intent with the same time. So who is leaving is told with one less.
+ */
+static uint64_t told_ltime(const struct member *m)
+{
+    return m->status == SERF_LEAVING && m->ltime > 0 ? m->ltime - 1 : m->ltime;
+}
 
 static void put_status_ltimes(struct serf *s, struct strbuf *out)
 {
@@ -329,7 +345,7 @@ static void put_status_ltimes(struct serf *s, struct strbuf *out)
         if (!s->tab[i]->in_serf)
             continue;
         mp_put_str(out, s->tab[i]->name);
-        mp_put_uint(out, s->tab[i]->ltime);
+        mp_put_uint(out, told_ltime(s->tab[i]));
     }
 }
 
@@ -384,7 +400,7 @@ static int span_cmp(const void *a, const void *b)
 
 static void name_list_read(struct name_list *l, struct span list)
 {
-    struct mp_reader r = {list.p, list.p + list.len};
+    struct mp_reader r = mp_reader_of(list);
     struct span item;
     uint32_t n = 0;
 
@@ -403,9 +419,37 @@ static bool name_list_has(const struct name_list *l, struct span name)
     return l->n > 0 && bsearch(&name, l->names, l->n, sizeof(*l->names), span_cmp);
 }
 
+/*
+ * The peer holds this time about a member that has not left. It may be the time of a leave intent
+ * that has not reached us yet: so only what is older than it is closed out, or that intent would be
+ * ignored and the member shown as failed when it goes.
+ */
+static void merge_status(struct serf *s, struct span name, uint64_t ltime)
+{
+    struct member *m = table_find(s, name);
+    struct msg_join join = {ltime, name};
+
+    if (m == s->self) {
+        serf_on_join_intent(s, &join, (struct span){NULL, 0});
+        return;
+    }
+    (void)lamport_witness(&s->clock, ltime);
+    if (!m || !m->in_serf) {
+        if (ltime > 0)
+            (void)recent_remember(s, name, false, ltime - 1);
+        return;
+    }
+    if (ltime <= m->ltime)
+        return;
+    m->ltime = ltime - 1;
+    m->prune = false;
+    if (m->status == SERF_LEAVING)
+        member_set_status(s, m, SERF_ALIVE);
+}
+
 static void merge_statuses(struct serf *s, const struct msg_serf_state *st)
 {
-    struct mp_reader r = {st->status_ltimes.p, st->status_ltimes.p + st->status_ltimes.len};
+    struct mp_reader r = mp_reader_of(st->status_ltimes);
     struct name_list left;
     struct span name;
     uint64_t ltime;
@@ -421,9 +465,7 @@ static void merge_statuses(struct serf *s, const struct msg_serf_state *st)
 
             serf_on_leave_intent(s, &leave, (struct span){NULL, 0});
         } else {
-            struct msg_join join = {ltime, name};
-
-            serf_on_join_intent(s, &join, (struct span){NULL, 0});
+            merge_status(s, name, ltime);
         }
     }
     free(left.names);

@@ -7,12 +7,12 @@
 
 #include "serfd_shell.h"
 
-#define TARGETS_MAX      64    /* addresses of one order, resolved */
-#define ERRORS_MAX       4096  /* bytes of text about failures */
+#define TARGETS_MAX      64   /* addresses of one order, resolved */
+#define ERRORS_MAX       4096 /* bytes of text about failures */
 #define START_TIMEOUT_MS 15000
 #define RETRY_TIMEOUT_MS 12000
-#define REJOIN_BATCH     3     /* old members asked at a time */
-#define REJOIN_WAIT_MS   5000  /* between rounds while nobody answers */
+#define REJOIN_BATCH     3    /* old members asked at a time */
+#define REJOIN_WAIT_MS   5000 /* between rounds while nobody answers */
 
 /* One order to join. Lives until all of its targets have ended, fn is called earlier if need be. */
 struct join_op {
@@ -265,8 +265,8 @@ static void on_rejoined(void *user, unsigned num_joined, const char *error)
         log_info("rejoined the pool that the snapshot knows");
         return;
     }
-    uv_timer_start(&j->rejoin_timer, on_rejoin_timer,
-                   j->old_next < j->old.n ? 1 : REJOIN_WAIT_MS, 0);
+    uv_timer_start(&j->rejoin_timer, on_rejoin_timer, j->old_next < j->old.n ? 1 : REJOIN_WAIT_MS,
+                   0);
 }
 
 static void on_rejoin_timer(uv_timer_t *t)

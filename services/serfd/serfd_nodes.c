@@ -17,7 +17,8 @@
 static void node_set_state(struct serf *s, struct member *m, enum node_state state)
 {
     static const bool allowed[4][4] = {
-        [NODE_ALIVE] = {[NODE_ALIVE] = true, [NODE_SUSPECT] = true, [NODE_DEAD] = true, [NODE_LEFT] = true},
+        [NODE_ALIVE] =
+            {[NODE_ALIVE] = true, [NODE_SUSPECT] = true, [NODE_DEAD] = true, [NODE_LEFT] = true},
         [NODE_SUSPECT] = {[NODE_ALIVE] = true, [NODE_DEAD] = true, [NODE_LEFT] = true},
         [NODE_DEAD] = {[NODE_ALIVE] = true},
         [NODE_LEFT] = {[NODE_ALIVE] = true},

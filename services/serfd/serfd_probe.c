@@ -321,8 +321,7 @@ void probe_on_nack(struct serf *s, struct span body)
 
     if (!msg_get(body, &msg_nack_schema, &nack, &scratch))
         return;
-    if (!s->probe.target || nack.seq != s->probe.seq ||
-        s->probe.nacks >= s->probe.nacks_expected)
+    if (!s->probe.target || nack.seq != s->probe.seq || s->probe.nacks >= s->probe.nacks_expected)
         return;
     s->probe.nacks++;
     probe_check_hopeless(s);

@@ -12,10 +12,10 @@
 #include "tags.h"
 #include "wire/wire.h"
 
-#define JOIN_ADDRS_MAX    256
-#define JOIN_TIMEOUT_MS   9000 /* at most; less when the caller's patience is shorter */
-#define JOIN_MARGIN_MS    100
-#define STATS_MAX         16
+#define JOIN_ADDRS_MAX  256
+#define JOIN_TIMEOUT_MS 9000 /* at most; less when the caller's patience is shorter */
+#define JOIN_MARGIN_MS  100
+#define STATS_MAX       16
 
 static void reply_body(struct bus_req *req, const pb_msgdesc_t *fields, const void *msg)
 {
@@ -107,7 +107,8 @@ static void on_join(struct serfd *sd, struct bus_req *req)
     steppe_SerfJoinRequest msg;
     struct errtext e;
 
-    if (wire_decode(steppe_SerfJoinRequest_fields, req->body, req->body_len, &msg, sizeof(msg), &e)) {
+    if (wire_decode(steppe_SerfJoinRequest_fields, req->body, req->body_len, &msg, sizeof(msg),
+                    &e)) {
         bus_req_error(req, 400, false, "%s", e.text);
         return;
     }

@@ -48,7 +48,7 @@ struct serfd {
 
     struct bus_server *server;
     struct bus_pub *pub;
-    uint64_t version_base;     /* wall clock of the start: versions rise over restarts */
+    uint64_t version_base; /* wall clock of the start: versions rise over restarts */
     uint64_t version_told;
     struct bus_req *leave_req; /* who asked us to leave, waiting */
     bool stopping;

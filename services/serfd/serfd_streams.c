@@ -15,15 +15,15 @@
 #include "packet.h"
 #include "serfd_shell.h"
 
-#define LISTEN_BACKLOG   128
-#define READ_CHUNK_MIN   4096
+#define LISTEN_BACKLOG 128
+#define READ_CHUNK_MIN 4096
 
 struct serfd_stream {
     struct serfd *sd;
     struct serfd_stream *prev, *next;
-    uint64_t id;            /* the core's id of a dial; our own for an incoming one */
+    uint64_t id; /* the core's id of a dial; our own for an incoming one */
     bool dialled, closing;
-    int err;                /* a dial that failed before it began */
+    int err; /* a dial that failed before it began */
     struct gossip_addr peer;
     uv_tcp_t tcp;
     uv_timer_t timer;
@@ -31,7 +31,7 @@ struct serfd_stream {
     uv_connect_t connect;
     uv_write_t write;
     struct strbuf in, out;
-    size_t counted;         /* of `in`, in sd->stream_bytes */
+    size_t counted; /* of `in`, in sd->stream_bytes */
     struct stream_scanner scanner;
 };
 
@@ -237,8 +237,8 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
         bool quiet = n == UV_EOF && st->in.len == 0; /* a port check */
 
         stream_fail(st, n == UV_EOF ? -ECONNRESET : (int)n,
-                    quiet          ? NULL
-                    : n == UV_EOF  ? "it ended early"
+                    quiet             ? NULL
+                    : n == UV_EOF     ? "it ended early"
                     : n == UV_ENOBUFS ? "it is too long"
                                       : "it broke");
         return;
@@ -314,8 +314,8 @@ int serfd_streams_listen(struct serfd *sd, struct errtext *e)
     if (r == 0)
         r = uv_listen((uv_stream_t *)&sd->tcp, LISTEN_BACKLOG, on_connection);
     if (r)
-        return err_set(e, r, "cannot listen on TCP %s: %s", gossip_addr_text(&sd->listen_addr, text),
-                       strerror(-r));
+        return err_set(e, r, "cannot listen on TCP %s: %s",
+                       gossip_addr_text(&sd->listen_addr, text), strerror(-r));
     return 0;
 }
 

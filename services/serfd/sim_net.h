@@ -14,8 +14,8 @@ struct sim_event {
     uint64_t order; /* equal times: first in, first out */
     enum { SIM_TICK, SIM_PACKET, SIM_STREAM, SIM_DIALED } type;
     unsigned to, from;
-    unsigned life;  /* of `to`; what was meant for an earlier life is dropped */
-    uint64_t id;    /* dial id at the dialling node */
+    unsigned life; /* of `to`; what was meant for an earlier life is dropped */
+    uint64_t id;   /* dial id at the dialling node */
     int err;
     uint8_t *data;
     size_t len;

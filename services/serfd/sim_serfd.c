@@ -13,7 +13,7 @@
 #define FAULTS_MAX    40
 #define CALM_MAX      (600 * NS_PER_SEC)
 /* After calm has come nobody may be called failed any more, once old suspicions are over. */
-#define SETTLE        (90 * NS_PER_SEC)
+#define SETTLE (90 * NS_PER_SEC)
 
 static unsigned draw(struct sim *sim, unsigned n)
 {
@@ -166,9 +166,8 @@ static void run_seed(uint64_t seed, bool verbose)
         exit(1);
     }
     if (verbose)
-        printf("converged: packets=%llu streams=%llu bytes=%llu\n",
-               (unsigned long long)sim.packets, (unsigned long long)sim.streams,
-               (unsigned long long)sim.bytes);
+        printf("converged: packets=%llu streams=%llu bytes=%llu\n", (unsigned long long)sim.packets,
+               (unsigned long long)sim.streams, (unsigned long long)sim.bytes);
     sim_fini(&sim);
 }
 

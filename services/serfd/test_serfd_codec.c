@@ -15,10 +15,10 @@
 static const struct mp_schema *schema_of(uint8_t type, struct span body)
 {
     static const struct mp_schema *const ml[] = {
-        [ML_PING] = &msg_ping_schema,     [ML_INDIRECT_PING] = &msg_indirect_ping_schema,
-        [ML_ACK] = &msg_ack_schema,       [ML_SUSPECT] = &msg_accuse_schema,
-        [ML_ALIVE] = &msg_alive_schema,   [ML_DEAD] = &msg_accuse_schema,
-        [ML_NACK] = &msg_nack_schema,     [ML_ERR] = &msg_err_schema,
+        [ML_PING] = &msg_ping_schema,   [ML_INDIRECT_PING] = &msg_indirect_ping_schema,
+        [ML_ACK] = &msg_ack_schema,     [ML_SUSPECT] = &msg_accuse_schema,
+        [ML_ALIVE] = &msg_alive_schema, [ML_DEAD] = &msg_accuse_schema,
+        [ML_NACK] = &msg_nack_schema,   [ML_ERR] = &msg_err_schema,
     };
     static const struct mp_schema *const serf[] = {
         [SERF_MSG_LEAVE] = &msg_leave_schema,
@@ -183,8 +183,8 @@ START_TEST(test_fields)
     ck_assert(span_is(ind.node, "gamma"));
     strbuf_reset(&b);
     hex_put(&b, vec_query);
-    ck_assert(msg_get((struct span){(uint8_t *)b.data + 7, b.len - 7}, &msg_query_schema, &q,
-                      &scratch));
+    ck_assert(
+        msg_get((struct span){(uint8_t *)b.data + 7, b.len - 7}, &msg_query_schema, &q, &scratch));
     ck_assert_int_eq(q.timeout_ns, INT64_C(3000000000));
     ck_assert_uint_eq(q.flags, QUERY_FLAG_ACK);
     strbuf_fini(&b);
@@ -198,15 +198,19 @@ static const struct {
     bool ok;
 } forms[] = {
     {"83a446726f6da161ab496e6361726e6174696f6e05a44e6f6465a162", true},
-    {"83a44e6f6465a162a446726f6da161ab496e6361726e6174696f6e05", true},         /* other order */
-    {"de0003a446726f6da161ab496e6361726e6174696f6e05a44e6f6465a162", true},     /* map16 */
-    {"83a446726f6dd90161ab496e6361726e6174696f6ed105a44e6f6465a162", false},    /* cut integer */
+    {"83a44e6f6465a162a446726f6da161ab496e6361726e6174696f6e05", true},      /* other order */
+    {"de0003a446726f6da161ab496e6361726e6174696f6e05a44e6f6465a162", true},  /* map16 */
+    {"83a446726f6dd90161ab496e6361726e6174696f6ed105a44e6f6465a162", false}, /* cut integer */
     {"83a446726f6dd90161ab496e6361726e6174696f6ed10005a44e6f6465da000162", true},
-    {"83a446726f6dc40161ab496e6361726e6174696f6ed300000000000000" "05a44e6f6465a162", true},
+    {"83a446726f6dc40161ab496e6361726e6174696f6ed300000000000000"
+     "05a44e6f6465a162",
+     true},
     {"84a158830102c0a446726f6da161ab496e6361726e6174696f6e05a44e6f6465a162ff", false},
     {"84a1589301c2c0a446726f6da161ab496e6361726e6174696f6e05a44e6f6465a162ff", true},
-    {"9305a162a161", true},                                                     /* as a list */
-    {"83a446726f6da161ab496e6361726e6174696f6eff" "a44e6f6465a162", false},     /* negative */
+    {"9305a162a161", true}, /* as a list */
+    {"83a446726f6da161ab496e6361726e6174696f6eff"
+     "a44e6f6465a162",
+     false}, /* negative */
     {"83a446726f6da161ab496e6361726e6174696f6ecf0000000100000005a44e6f6465a162", false},
 };
 
@@ -378,11 +382,16 @@ static const struct {
     bool again;
     int nodes;
 } states[] = {
-    {vec_push_pull_request, true, 1},  {vec_push_pull_minimal, true, 0},
-    {vec_push_pull_reply, true, 1},    {vec_push_pull_reply2, true, 2},
-    {vec_push_pull_events, true, 1},   {vec_push_pull_left, true, 2},
-    {vec_nomad_reply, false, 1},       {vec_push_pull_reply_compressed, false, 1},
-    {vec_nomad_reply_compressed, false, 1}, {vec_push_pull_reply2_compressed, false, 2},
+    {vec_push_pull_request, true, 1},
+    {vec_push_pull_minimal, true, 0},
+    {vec_push_pull_reply, true, 1},
+    {vec_push_pull_reply2, true, 2},
+    {vec_push_pull_events, true, 1},
+    {vec_push_pull_left, true, 2},
+    {vec_nomad_reply, false, 1},
+    {vec_push_pull_reply_compressed, false, 1},
+    {vec_nomad_reply_compressed, false, 1},
+    {vec_push_pull_reply2_compressed, false, 2},
     {vec_sealed_push_pull_plain, true, 3},
 };
 
@@ -435,15 +444,15 @@ START_TEST(test_states)
 END_TEST
 
 static const char *const broken_streams[] = {
-    "05",                                                          /* dead never comes by stream */
-    "16030100",                                                    /* TLS */
-    "474554202f",                                                  /* GET / */
-    "0a7fffffff",                                                  /* far too long */
+    "05",         /* dead never comes by stream */
+    "16030100",   /* TLS */
+    "474554202f", /* GET / */
+    "0a7fffffff", /* far too long */
     "0683a44a6f696ec3a54e6f646573ceffffffffac5573657253746174654c656e00", /* far too many nodes */
-    "0683a44a6f696ec3a54e6f646573ffac5573657253746174654c656e00",  /* -1 nodes */
+    "0683a44a6f696ec3a54e6f646573ffac5573657253746174654c656e00",         /* -1 nodes */
     "0683a44a6f696ec3a54e6f64657300ac5573657253746174654c656ece7fffffff",
     "0881aa557365724d73674c656ece7fffffff",
-    "f406706f6f6c2d61",                                            /* label */
+    "f406706f6f6c2d61", /* label */
     "00c1",
 };
 
@@ -605,8 +614,8 @@ START_TEST(test_coordinate)
     struct coord c;
 
     hex_put(&b, vec_ack_coord);
-    ck_assert(msg_get((struct span){(uint8_t *)b.data + 1, b.len - 1}, &msg_ack_schema, &ack,
-                      &scratch));
+    ck_assert(
+        msg_get((struct span){(uint8_t *)b.data + 1, b.len - 1}, &msg_ack_schema, &ack, &scratch));
     ck_assert(coord_get(ack.payload, &c));
     ck_assert(c.error > 1.35 && c.error < 1.37);
     coord_put(&again, &c);

@@ -13,8 +13,8 @@
 struct rig_seen { /* one message that it sent */
     int64_t at;
     struct gossip_addr to;
-    uint8_t type;       /* ml_type */
-    uint8_t serf;       /* serf_type when type is ML_USER */
+    uint8_t type; /* ml_type */
+    uint8_t serf; /* serf_type when type is ML_USER */
     char node[64], from[64];
     uint32_t seq, inc;
     bool nack;
@@ -27,7 +27,7 @@ struct rig {
     struct serf *s;
     struct serf_out out;
     int64_t now;
-    bool auto_ack;          /* everybody answers pings */
+    bool auto_ack; /* everybody answers pings */
     struct rig_seen *seen;
     size_t n_seen;
     uint64_t last_dial;
@@ -35,7 +35,7 @@ struct rig {
     uint8_t last_dial_type;
     unsigned dials, joined, join_errors, left;
     char last_note[256];
-    struct strbuf answer;   /* of the last stream */
+    struct strbuf answer; /* of the last stream */
 };
 
 void rig_init(struct rig *rig, void (*change)(struct serf_options *o));
