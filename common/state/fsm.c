@@ -175,27 +175,26 @@ static int fsm_retry_note(struct fsm_ctx *c)
 
 /* ---- entries ---- */
 
-static int fsm_apply_command(struct fsm_ctx *c, struct bytes data)
+static int fsm_apply_command(struct fsm_ctx *c, struct bytes data, struct command *cmd)
 {
-    struct command cmd;
     fsm_command_fn *fn;
     int r;
 
-    c->cmd = &cmd;
-    if (command_decode(data, &cmd))
+    c->cmd = cmd;
+    if (command_decode(data, cmd))
         return fsm_refuse(c, 400, "broken command");
-    fn = fsm_command(cmd.type);
+    fn = fsm_command(cmd->type);
     if (!fn)
-        return fsm_refuse(c, 400, "unknown command type %u", cmd.type);
-    if (!command_blobs_fit(cmd.type, cmd.blobs_n))
-        return fsm_refuse(c, 400, "broken %s command", command_name(cmd.type));
-    if (cmd.key[0]) {
+        return fsm_refuse(c, 400, "unknown command type %u", cmd->type);
+    if (!command_blobs_fit(cmd->type, cmd->blobs_n))
+        return fsm_refuse(c, 400, "broken %s command", command_name(cmd->type));
+    if (cmd->key[0]) {
         r = fsm_retry_lookup(c);
         if (r != STORE_E_NOT_FOUND)
             return r;
     }
     r = fn(c);
-    if (r == 0 && cmd.key[0])
+    if (r == 0 && cmd->key[0])
         r = fsm_retry_note(c);
     return r;
 }
@@ -215,6 +214,7 @@ static int fsm_apply_entry(struct fsm *f, struct store_txn *t, const struct fsm_
                            struct fsm_reply *reply)
 {
     struct fsm_ctx c = {.f = f, .t = t, .index = e->index, .body = &f->replies};
+    struct command cmd;
     int r = 0;
 
     *reply = (struct fsm_reply){.at = f->replies.len, .index = e->index};
@@ -225,7 +225,7 @@ static int fsm_apply_entry(struct fsm *f, struct store_txn *t, const struct fsm_
     case FSM_ENTRY_NOOP:
         break;
     case FSM_ENTRY_COMMAND:
-        r = fsm_apply_command(&c, e->data);
+        r = fsm_apply_command(&c, e->data, &cmd);
         break;
     case FSM_ENTRY_CONFIGURATION:
         r = fsm_apply_configuration(&c, e->data);

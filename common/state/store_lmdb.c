@@ -169,7 +169,12 @@ static int lmdb_empty_set(struct lmdb_store *s, MDB_txn *mdb, unsigned set)
     int rc = 0;
 
     for (unsigned i = 0; rc == 0 && i < STATE_TABLE_COUNT; i++) {
-        if (state_table_replicated((enum state_table)i))
+        MDB_stat st;
+
+        if (!state_table_replicated((enum state_table)i))
+            continue;
+        rc = mdb_stat(mdb, s->dbi[set][i], &st);
+        if (rc == 0 && st.ms_entries)
             rc = mdb_drop(mdb, s->dbi[set][i], 0);
     }
     return rc;
@@ -601,15 +606,16 @@ static int lmdb_open_or_renew(const struct store_lmdb_options *o, const char *bo
     char boot[40] = "";
     bool keep = store_boot_id(boot_path, boot) == 0 &&
                 (strcmp(boot, LMDB_CLEAN) == 0 || strcmp(boot, o->boot_id) == 0);
-    int r = STORE_E_NOT_FOUND;
+    int r = 0;
 
-    if (keep)
-        r = lmdb_open_writer(o, true, ret);
-    *ret_fresh = r != 0;
+    /* Before the first write: from now on only this boot's word counts. */
+    if (keep && strcmp(boot, o->boot_id) != 0)
+        r = lmdb_boot_write(boot_path, o->boot_id);
     if (r == 0)
-        return strcmp(boot, o->boot_id) == 0 ? 0 : lmdb_boot_write(boot_path, o->boot_id);
+        r = keep ? lmdb_open_writer(o, true, ret) : STORE_E_NOT_FOUND;
+    *ret_fresh = r != 0;
     /* No space, no rights, no memory: a new file would not help, and the old one may be good. */
-    if (r < 0 && r != -ESTALE && r != -EIO)
+    if (r == 0 || (r < 0 && r != -ESTALE && r != -EIO))
         return r;
     r = lmdb_open_writer(o, false, ret);
     if (r > 0)
