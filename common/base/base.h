@@ -11,13 +11,13 @@
 #include <stdlib.h>
 #include <sys/param.h> /* MIN, MAX */
 
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
 #define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* `_cleanup_(fn) T x = ...;` calls fn(&x) when x goes out of scope. */
-#define _cleanup_(fn) __attribute__((cleanup(fn)))
+#define _cleanup_(fn)     __attribute__((cleanup(fn)))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
-#define UNUSED       __attribute__((unused))
+#define UNUSED            __attribute__((unused))
 
 /* Hands over an owned pointer: yields its value and leaves NULL behind. */
 #define TAKE_PTR(p)                                                                                \
@@ -40,7 +40,8 @@ static inline void freep(void *p)
     free(*(void **)p);
 }
 
-/* Allocation that does not return NULL: out of memory ends the process, the supervisor restarts it. */
+/* Allocation that does not return NULL: out of memory ends the process, the supervisor restarts it.
+ */
 void *xmalloc(size_t size);
 void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *p, size_t size);

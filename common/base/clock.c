@@ -28,8 +28,8 @@ static const struct {
     const char *name;
     int64_t ns;
 } units[] = {
-    {"ns", 1},           {"us", NS_PER_US},       {"\xc2\xb5s", NS_PER_US}, {"\xce\xbcs", NS_PER_US},
-    {"ms", NS_PER_MS},   {"s", NS_PER_SEC},       {"m", 60 * NS_PER_SEC},   {"h", 3600 * NS_PER_SEC},
+    {"ns", 1},         {"us", NS_PER_US}, {"\xc2\xb5s", NS_PER_US}, {"\xce\xbcs", NS_PER_US},
+    {"ms", NS_PER_MS}, {"s", NS_PER_SEC}, {"m", 60 * NS_PER_SEC},   {"h", 3600 * NS_PER_SEC},
 };
 
 /* Length of the unit at s and its size, or 0. The longest name wins ("ms" before "m"). */
@@ -125,7 +125,9 @@ const char *duration_format(int64_t ns, char buf[static DURATION_TEXT_MAX])
                           : print_decimal(p, cap, v, unit, digits);
 
         (void)snprintf(p + n, cap - (size_t)n, "%s",
-                       unit == 1 ? "ns" : unit == 1000 ? "\xc2\xb5s" : "ms");
+                       unit == 1      ? "ns"
+                       : unit == 1000 ? "\xc2\xb5s"
+                                      : "ms");
         return buf;
     }
     uint64_t hours = v / (3600 * (uint64_t)NS_PER_SEC);

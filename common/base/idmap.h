@@ -18,9 +18,9 @@ struct idmap {
 };
 
 void idmap_fini(struct idmap *m);
-void *idmap_get(const struct idmap *m, uint64_t id);           /* NULL when absent */
-void idmap_put(struct idmap *m, uint64_t id, void *value);     /* id must be new */
-void *idmap_remove(struct idmap *m, uint64_t id);              /* returns what was there, or NULL */
+void *idmap_get(const struct idmap *m, uint64_t id);       /* NULL when absent */
+void idmap_put(struct idmap *m, uint64_t id, void *value); /* id must be new */
+void *idmap_remove(struct idmap *m, uint64_t id);          /* returns what was there, or NULL */
 
 /* Walks the slots: for (size_t i = 0; (v = idmap_next(m, &i));). Do not put or remove meanwhile. */
 void *idmap_next(const struct idmap *m, size_t *i);

@@ -87,8 +87,8 @@ void log_write(enum log_level level, const char *fmt, ...)
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
     n = strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &tm);
-    n += (size_t)snprintf(line + n, sizeof(line) - n, ".%03ldZ %-5s %s: ",
-                          now.tv_nsec / 1000000, level_names[level], log_service);
+    n += (size_t)snprintf(line + n, sizeof(line) - n, ".%03ldZ %-5s %s: ", now.tv_nsec / 1000000,
+                          level_names[level], log_service);
     n += copy_visible(line + n, sizeof(line) - n - 1, text);
     line[n++] = '\n';
     /* One write(2) keeps lines of several threads and processes whole. */

@@ -8,19 +8,20 @@
 #include "base/base.h"
 
 struct strbuf {
-    char *data;     /* NUL terminated once anything was appended; NULL before */
-    size_t len;     /* without the NUL */
+    char *data; /* NUL terminated once anything was appended; NULL before */
+    size_t len; /* without the NUL */
     size_t cap;
     size_t len_max; /* 0: no bound */
     bool failed;
 };
 
-#define STRBUF_INIT      ((struct strbuf){0})
-#define STRBUF_BOUND(n)  ((struct strbuf){.len_max = (n)})
+#define STRBUF_INIT     ((struct strbuf){0})
+#define STRBUF_BOUND(n) ((struct strbuf){.len_max = (n)})
 
-void strbuf_fini(struct strbuf *b);              /* frees; b can be used again */
-void strbuf_reset(struct strbuf *b);             /* empties, keeps the memory */
-char *strbuf_reserve(struct strbuf *b, size_t n);/* room for n bytes at the end, NULL over the bound */
+void strbuf_fini(struct strbuf *b);  /* frees; b can be used again */
+void strbuf_reset(struct strbuf *b); /* empties, keeps the memory */
+char *strbuf_reserve(struct strbuf *b,
+                     size_t n); /* room for n bytes at the end, NULL over the bound */
 void strbuf_add(struct strbuf *b, const void *data, size_t n);
 void strbuf_addc(struct strbuf *b, char c);
 void strbuf_adds(struct strbuf *b, const char *s);

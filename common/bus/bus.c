@@ -30,7 +30,8 @@ static void drain(struct bus *bus)
             again = s;
         }
     }
-    /* What was used while we drained is on bus->dirty already; put the unfinished ones behind it. */
+    /* What was used while we drained is on bus->dirty already; put the unfinished ones behind it.
+     */
     while ((s = again)) {
         again = s->next_dirty;
         s->next_dirty = bus->dirty;

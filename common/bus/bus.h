@@ -16,9 +16,9 @@
 #include "base/err.h"
 #include "envelope.pb.h"
 
-#define BUS_BODY_MAX          (64u << 20) /* bytes of one body */
+#define BUS_BODY_MAX           (64u << 20) /* bytes of one body */
 #define BUS_TIMEOUT_DEFAULT_MS 10000u
-#define BUS_PENDING_MAX       65536u      /* requests under way of one client, and of one server */
+#define BUS_PENDING_MAX        65536u /* requests under way of one client, and of one server */
 
 struct bus;
 int bus_new(uv_loop_t *loop, struct bus **ret_bus);
@@ -32,8 +32,8 @@ struct bus_server;
 /* A request being answered. The handler owns it until bus_req_reply() or bus_req_drop(). */
 struct bus_req {
     struct bus_server *server;
-    steppe_Request env;      /* no pointers inside */
-    const uint8_t *body;     /* valid as long as the request */
+    steppe_Request env;  /* no pointers inside */
+    const uint8_t *body; /* valid as long as the request */
     size_t body_len;
     struct mono_ns deadline; /* arrival + timeout_ms */
     void *user;              /* the handler's */
@@ -75,7 +75,8 @@ typedef void bus_reply_fn(void *user, int err, const steppe_Reply *rep, const ui
 /* Connects in the background and for ever. */
 int bus_client_new(struct bus *bus, const char *endpoint, struct bus_client **ret,
                    struct errtext *e);
-struct bus_client *bus_client_free(struct bus_client *c); /* calls what is pending with -ECANCELED */
+struct bus_client *
+bus_client_free(struct bus_client *c); /* calls what is pending with -ECANCELED */
 bool bus_client_connected(const struct bus_client *c);
 const char *bus_client_endpoint(const struct bus_client *c);
 
@@ -98,7 +99,8 @@ struct bus_sub;
 typedef void bus_sub_fn(void *user, uint64_t version);
 
 int bus_pub_new(struct bus *bus, const char *endpoint, struct bus_pub **ret, struct errtext *e);
-/* Announces; the current version is repeated each second, so that a late or cut-off reader learns it. */
+/* Announces; the current version is repeated each second, so that a late or cut-off reader learns
+ * it. */
 void bus_pub_version(struct bus_pub *p, uint64_t version);
 struct bus_pub *bus_pub_free(struct bus_pub *p);
 /* fn is called for each announcement heard, repeats included. */
@@ -114,7 +116,8 @@ struct bus_sub *bus_sub_free(struct bus_sub *s);
  * *ret_len are the caller's.
  */
 struct bus_gate;
-struct bus_gate *bus_gate_new(struct bus *bus, struct bus_client *client); /* takes the client over */
+struct bus_gate *bus_gate_new(struct bus *bus,
+                              struct bus_client *client); /* takes the client over */
 /* Wakes all callers with -ECANCELED, frees the client and waits until no caller is inside; later
  * calls fail at once. */
 void bus_gate_close(struct bus_gate *g);

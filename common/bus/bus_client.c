@@ -9,10 +9,10 @@
 #include "base/log.h"
 #include "wire/wire.h"
 
-#define TICK_MS           10 /* granularity of deadlines */
-#define RECONNECT_MS      10
-#define RECONNECT_MAX_MS  200
-#define SEND_QUEUE        100000
+#define TICK_MS          10 /* granularity of deadlines */
+#define RECONNECT_MS     10
+#define RECONNECT_MAX_MS 200
+#define SEND_QUEUE       100000
 
 struct pending {
     uint64_t id;
@@ -242,7 +242,8 @@ static bool client_readable(void *owner)
     return true;
 }
 
-int bus_client_new(struct bus *bus, const char *endpoint, struct bus_client **ret, struct errtext *e)
+int bus_client_new(struct bus *bus, const char *endpoint, struct bus_client **ret,
+                   struct errtext *e)
 {
     struct bus_client *c = xcalloc(1, sizeof(*c));
     int one = 1, hwm = SEND_QUEUE, ivl = RECONNECT_MS, ivl_max = RECONNECT_MAX_MS;

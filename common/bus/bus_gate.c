@@ -126,7 +126,11 @@ int bus_gate_call(struct bus_gate *g, const steppe_Request *env, const void *bod
                   unsigned connect_wait_ms, steppe_Reply *ret_rep, uint8_t **ret_body,
                   size_t *ret_len)
 {
-    struct gate_call call = {.gate = g, .env = env, .body = body, .len = len, .ret_rep = ret_rep,
+    struct gate_call call = {.gate = g,
+                             .env = env,
+                             .body = body,
+                             .len = len,
+                             .ret_rep = ret_rep,
                              .connect_wait_ms = connect_wait_ms};
     bool wake;
 

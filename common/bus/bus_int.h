@@ -8,8 +8,8 @@
 #include "base/base.h"
 #include "bus/bus.h"
 
-#define BUS_HOP_ID_LEN  8
-#define BUS_DRAIN_MAX   256 /* messages of one socket before the others have their turn */
+#define BUS_HOP_ID_LEN 8
+#define BUS_DRAIN_MAX  256 /* messages of one socket before the others have their turn */
 
 struct bus_sock;
 

@@ -24,7 +24,7 @@ struct bus_server {
     void *user;
     struct request *requests; /* under way */
     size_t n_requests;
-    bool last_failed;         /* a handshake failed; the next DISCONNECTED tells whose */
+    bool last_failed;             /* a handshake failed; the next DISCONNECTED tells whose */
     char (*peers)[PEER_TEXT_MAX]; /* by fd, for log lines; NULL until the first tcp peer */
 };
 

@@ -25,23 +25,24 @@ struct bus;
 struct svc_ctx {
     uv_loop_t *loop;
     const struct conf *conf;
-    struct bus *bus;   /* this process's ZeroMQ context on the loop, see bus/bus.h */
+    struct bus *bus;     /* this process's ZeroMQ context on the loop, see bus/bus.h */
     const char *node_id; /* UUID of the node: server id on servers, client id on pure clients */
-    void *user;        /* the service's own */
-    bool leaving;      /* set before stop(): leave the cluster in order, do not just stop */
+    void *user;          /* the service's own */
+    bool leaving;        /* set before stop(): leave the cluster in order, do not just stop */
 };
 
 struct svc {
     const char *name;
-    const char *purpose; /* one line for -help */
+    const char *purpose;                                 /* one line for -help */
     int (*init)(struct svc_ctx *ctx, struct errtext *e); /* < 0: exit 1 with e's text */
     void (*reload)(struct svc_ctx *ctx, const struct conf *new_conf); /* may be NULL */
-    void (*stop)(struct svc_ctx *ctx);                   /* may be NULL: stopped at once */
+    void (*stop)(struct svc_ctx *ctx); /* may be NULL: stopped at once */
     void (*fini)(struct svc_ctx *ctx);
 };
 
 int svc_main(int argc, char **argv, const struct svc *svc);
 void svc_ready(struct svc_ctx *ctx);
 void svc_stopped(struct svc_ctx *ctx);
-/* Ends the process with status 1 after fini(): for what cannot go on (a full disk under the log). */
+/* Ends the process with status 1 after fini(): for what cannot go on (a full disk under the log).
+ */
 void svc_fatal(struct svc_ctx *ctx, const char *fmt, ...) PRINTF_LIKE(2, 3);

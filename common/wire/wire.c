@@ -70,8 +70,8 @@ int wire_encode(const pb_msgdesc_t *fields, const void *msg, struct strbuf *out)
     return 0;
 }
 
-int wire_decode(const pb_msgdesc_t *fields, const void *data, size_t len, void *msg, size_t msg_size,
-                struct errtext *e)
+int wire_decode(const pb_msgdesc_t *fields, const void *data, size_t len, void *msg,
+                size_t msg_size, struct errtext *e)
 {
     pb_istream_t s = pb_istream_from_buffer(data, len);
 

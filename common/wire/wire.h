@@ -28,8 +28,8 @@ int wire_reply_decode(const void *data, size_t len, steppe_Reply *ret, struct er
  * -EBADMSG. On success the caller does pb_release(fields, msg).
  */
 int wire_encode(const pb_msgdesc_t *fields, const void *msg, struct strbuf *out);
-int wire_decode(const pb_msgdesc_t *fields, const void *data, size_t len, void *msg, size_t msg_size,
-                struct errtext *e);
+int wire_decode(const pb_msgdesc_t *fields, const void *data, size_t len, void *msg,
+                size_t msg_size, struct errtext *e);
 
 /*
  * Walks the field-1, length-delimited items of a list body without decoding the rest:

@@ -29,7 +29,7 @@
 #define APID_PATH_MAX    8192
 #define APID_CALL_MS     30000u /* an RPC without a wait of its own */
 #define APID_WAIT_MAX_MS 300000u
-#define APID_DIAL_MS     8000u  /* routerd may be restarting */
+#define APID_DIAL_MS     8000u                   /* routerd may be restarting */
 #define APID_NEVER_MS    UINT64_C(9223372036000) /* a last contact this old never was */
 
 struct apid_cache;
@@ -41,12 +41,12 @@ struct apid {
     struct mg_context *http;
     struct state_status_reader *status; /* NULL on a pure client node */
     pthread_rwlock_t store_lock;
-    struct store *store;                /* this node's state, read-only; NULL until it is there */
+    struct store *store; /* this node's state, read-only; NULL until it is there */
     uint64_t store_generation;
-    atomic_llong store_retry_ns;        /* CLOCK_MONOTONIC: not opened again before */
+    atomic_llong store_retry_ns; /* CLOCK_MONOTONIC: not opened again before */
     struct apid_cache *cache;
     struct apid_limits *limits;
-    char start_error[ERRTEXT_MAX];      /* what civetweb said first, when it did not start */
+    char start_error[ERRTEXT_MAX]; /* what civetweb said first, when it did not start */
     atomic_ullong requests, request_ns, local_reads, cache_hits, errors;
 };
 
@@ -63,22 +63,22 @@ struct apid_req {
     struct mg_connection *conn;
     const struct mg_request_info *info;
     enum apid_method method;
-    char *path;              /* decoded */
+    char *path; /* decoded */
     struct apid_param params[APID_PARAMS_MAX];
     size_t params_n;
-    struct strbuf body;      /* of the request, when a handler asked for it */
-    char *arena;             /* decoded parameters */
+    struct strbuf body; /* of the request, when a handler asked for it */
+    char *arena;        /* decoded parameters */
 
     /* the answer */
-    int status;              /* 200 unless set */
+    int status; /* 200 unless set */
     struct strbuf out;
     const char *content_type; /* NULL: JSON for 200, text for errors */
     const char *location;
-    bool meta;               /* send the three X-Nomad headers */
-    bool index_only;         /* ... only X-Nomad-Index */
-    bool not_pretty;         /* out is not JSON: ?pretty has no meaning */
+    bool meta;       /* send the three X-Nomad headers */
+    bool index_only; /* ... only X-Nomad-Index */
+    bool not_pretty; /* out is not JSON: ?pretty has no meaning */
     bool close;
-    steppe_Reply reply;      /* of the call: what the headers say */
+    steppe_Reply reply; /* of the call: what the headers say */
 };
 
 /* Takes the request apart. False: the answer is set already. */
@@ -134,9 +134,9 @@ void apid_route(struct apid_req *r);
 
 typedef void apid_handler(struct apid_req *r);
 struct apid_route {
-    const char *path;    /* exact, or a prefix when it ends in '/' */
-    unsigned methods;    /* enum apid_method bits */
-    apid_handler *fn;    /* NULL: a plain read described by the rest */
+    const char *path; /* exact, or a prefix when it ends in '/' */
+    unsigned methods; /* enum apid_method bits */
+    apid_handler *fn; /* NULL: a plain read described by the rest */
     enum rpc_method rpc;
     const struct json_type *type;
     bool list;
@@ -145,8 +145,8 @@ struct apid_route {
 /* ---- handlers ---- */
 
 apid_handler apid_jobs_register, apid_jobs_parse, apid_validate_job, apid_job, apid_eval,
-    apid_empty_list, apid_search, apid_node, apid_regions, apid_status, apid_agent_self,
-    apid_agent_members, apid_agent_servers, apid_agent_health, apid_agent_join,
+    apid_empty_list, apid_search, apid_node, apid_client_stats, apid_regions, apid_status,
+    apid_agent_self, apid_agent_members, apid_agent_servers, apid_agent_health, apid_agent_join,
     apid_agent_force_leave, apid_raft_configuration, apid_raft_peer, apid_metrics, apid_ui;
 
 /* What is behind `prefix` in the path. */

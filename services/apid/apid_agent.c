@@ -62,8 +62,9 @@ void apid_raft_peer(struct apid_req *r)
     size_t len;
 
     if (!id && !address)
-        apid_error(r, 400, "Must specify either ?id with the server's ID or ?address with IP:port "
-                           "of peer to remove");
+        apid_error(r, 400,
+                   "Must specify either ?id with the server's ID or ?address with IP:port "
+                   "of peer to remove");
     else if (id && address)
         apid_error(r, 400, "Must specify only one of ?id or ?address");
     else if (apid_env(r, RPC_OPERATOR_RAFT_REMOVE_PEER, &env))
@@ -273,7 +274,8 @@ static bool wants_type(const struct apid_req *r, const char *type)
 }
 
 /* One part of the answer. Returns ok. */
-static bool add_health(struct strbuf *out, const char *name, bool enabled, bool ok, const char *text)
+static bool add_health(struct strbuf *out, const char *name, bool enabled, bool ok,
+                       const char *text)
 {
     char disabled[64];
 
@@ -447,8 +449,9 @@ static void add_stats_map(struct strbuf *out, const char *key, const steppe_Stat
 
 static void add_raft_stats(struct strbuf *out, const steppe_ServerStatus *st, size_t regions)
 {
-    strbuf_addf(out, "\"nomad\":{\"server\":\"true\",\"leader\":\"%s\",\"bootstrap\":\"%s\","
-                     "\"known_regions\":\"%zu\",",
+    strbuf_addf(out,
+                "\"nomad\":{\"server\":\"true\",\"leader\":\"%s\",\"bootstrap\":\"%s\","
+                "\"known_regions\":\"%zu\",",
                 yes_no(st->role && strcmp(st->role, "Leader") == 0), yes_no(st->num_peers == 0),
                 regions);
     add_string(out, "leader_addr", st->leader_address);
@@ -485,12 +488,14 @@ static void add_runtime_stats(struct strbuf *out)
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
     (void)uname(&u);
-    strbuf_addf(out, ",\"runtime\":{\"kernel.name\":\"linux\",\"cpu_count\":\"%ld\","
-                     "\"max_procs\":\"%ld\",\"version\":\"C11\",",
+    strbuf_addf(out,
+                ",\"runtime\":{\"kernel.name\":\"linux\",\"cpu_count\":\"%ld\","
+                "\"max_procs\":\"%ld\",\"version\":\"C11\",",
                 cpus, cpus);
-    add_string(out, "arch", strcmp(u.machine, "x86_64") == 0    ? "amd64"
-                            : strcmp(u.machine, "aarch64") == 0 ? "arm64"
-                                                                : u.machine);
+    add_string(out, "arch",
+               strcmp(u.machine, "x86_64") == 0    ? "amd64"
+               : strcmp(u.machine, "aarch64") == 0 ? "arm64"
+                                                   : u.machine);
     strbuf_addc(out, '}');
 }
 

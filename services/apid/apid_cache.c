@@ -10,8 +10,8 @@
 
 #include "apid.h"
 
-#define SLOTS     32
-#define BODY_MAX  (64u << 10)
+#define SLOTS    32
+#define BODY_MAX (64u << 10)
 
 struct entry {
     atomic_uint refs;

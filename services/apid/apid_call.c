@@ -11,9 +11,10 @@
 #include "rpc.pb.h"
 #include "wire/wire.h"
 
-#define READ_BYTES    4096  /* of an answer from this node's state, usually */
+#define READ_BYTES     4096       /* of an answer from this node's state, usually */
 #define STORE_RETRY_NS NS_PER_SEC /* between two attempts to open it */
-#define WAIT_SLACK_MS 2000u /* beyond the wait of a blocking query: jitter is added to it separately */
+#define WAIT_SLACK_MS                                                                              \
+    2000u /* beyond the wait of a blocking query: jitter is added to it separately */
 
 static bool copy_param(struct apid_req *r, const char *key, char *to, size_t cap)
 {
@@ -42,8 +43,8 @@ static bool parse_wait(struct apid_req *r, steppe_Request *env)
             return apid_error(r, 400, "Invalid index");
     }
     if (env->min_index > 0) {
-        env->wait_ms = ns > 0 ? (uint32_t)MIN(ns / NS_PER_MS, (int64_t)APID_WAIT_MAX_MS)
-                              : APID_WAIT_MAX_MS;
+        env->wait_ms =
+            ns > 0 ? (uint32_t)MIN(ns / NS_PER_MS, (int64_t)APID_WAIT_MAX_MS) : APID_WAIT_MAX_MS;
         env->wait_ms = MAX(env->wait_ms, 1u);
         env->timeout_ms = env->wait_ms + env->wait_ms / 16 + WAIT_SLACK_MS;
         env->timeout_ms = MAX(env->timeout_ms, APID_CALL_MS);
@@ -106,7 +107,8 @@ bool apid_call(struct apid_req *r, const steppe_Request *env, const void *body, 
     if (r->reply.code != 0) {
         free(*ret_body);
         *ret_body = NULL;
-        r->meta = r->reply.code == 404 && r->reply.index > 0; /* a missing object has an index too */
+        r->meta =
+            r->reply.code == 404 && r->reply.index > 0; /* a missing object has an index too */
         return apid_error(r, (int)r->reply.code, "%s", r->reply.error);
     }
     return true;
@@ -132,7 +134,8 @@ void apid_id_body(const char *id, struct strbuf *out)
 
 /* ---- this node's state ---- */
 
-/* Opens (again) when there is none, or raftd has started a new file. Takes the read lock on true. */
+/* Opens (again) when there is none, or raftd has started a new file. Takes the read lock on true.
+ */
 static bool lock_store(struct apid *a, uint64_t generation)
 {
     _cleanup_(freep) char *dir = NULL;
@@ -156,8 +159,9 @@ static bool lock_store(struct apid *a, uint64_t generation)
             a->store = fresh;
             (void)store_generation(fresh, &a->store_generation);
         } else {
-            log_warn("this node's state cannot be read here: stale reads go through raftd error=\"%s\"",
-                     e.text);
+            log_warn(
+                "this node's state cannot be read here: stale reads go through raftd error=\"%s\"",
+                e.text);
         }
     }
     pthread_rwlock_unlock(&a->store_lock);
@@ -189,8 +193,7 @@ static bool read_local(struct apid_req *r, const steppe_Request *env, const void
         err = query_run(t, env, body, len, out, &r->reply, NULL);
     store_abort(t);
     pthread_rwlock_unlock(&a->store_lock);
-    if (err < 0 || strbuf_failed(out) ||
-        (env->min_index > 0 && r->reply.index <= env->min_index))
+    if (err < 0 || strbuf_failed(out) || (env->min_index > 0 && r->reply.index <= env->min_index))
         return false; /* a blocking query waits in raftd */
     r->reply.known_leader = st.leader_known;
     r->reply.last_contact_ms = state_status_last_contact_ms(&st, now);

@@ -10,16 +10,19 @@
 
 #include "apid.h"
 
-#define GZIP_MIN      1024       /* smaller answers are not worth a compression */
+#define GZIP_MIN      1024 /* smaller answers are not worth a compression */
 #define GZIP_LEVEL    1
 #define READ_STEP     65536
-#define HEADERS_BYTES 512        /* of an answer, usually */
+#define HEADERS_BYTES 512 /* of an answer, usually */
 
 static const struct {
     const char *name;
     enum apid_method method;
 } methods[] = {
-    {"GET", APID_GET}, {"PUT", APID_PUT}, {"POST", APID_POST}, {"DELETE", APID_DELETE},
+    {"GET", APID_GET},
+    {"PUT", APID_PUT},
+    {"POST", APID_POST},
+    {"DELETE", APID_DELETE},
 };
 
 bool apid_error(struct apid_req *r, int status, const char *fmt, ...)
@@ -37,7 +40,8 @@ bool apid_error(struct apid_req *r, int status, const char *fmt, ...)
     return false;
 }
 
-/* Percent-decodes n bytes of s into to; false for a broken escape or a NUL. plus: '+' is a space. */
+/* Percent-decodes n bytes of s into to; false for a broken escape or a NUL. plus: '+' is a space.
+ */
 static bool decode(const char *s, size_t n, bool plus, char *to)
 {
     for (size_t i = 0; i < n; i++) {

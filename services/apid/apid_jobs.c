@@ -27,8 +27,7 @@ static bool decode_body(struct apid_req *r, const struct json_type *type, void *
 /* Where the job goes; it then says so itself. */
 static bool choose_region(struct apid_req *r, steppe_JobRegisterRequest *req, steppe_Request *env)
 {
-    struct job_region_source src = {req->region, apid_param(r, "region"),
-                                    r->a->ctx->conf->region};
+    struct job_region_source src = {req->region, apid_param(r, "region"), r->a->ctx->conf->region};
     struct job_region to = job_region_select(&req->job, &src);
     char *job_region = xstrdup(to.job);
 
@@ -115,8 +114,7 @@ static void job_versions(struct apid_req *r, const char *id)
     size_t len;
 
     apid_id_body(id, &req);
-    if (!apid_env(r, RPC_JOB_VERSIONS, &env) ||
-        !apid_read(r, &env, req.data, req.len, &body, &len))
+    if (!apid_env(r, RPC_JOB_VERSIONS, &env) || !apid_read(r, &env, req.data, req.len, &body, &len))
         return;
     r->meta = true;
     strbuf_adds(&r->out, "{\"Versions\":");
@@ -137,9 +135,9 @@ static const struct {
     const char *suffix;
     enum job_part part;
 } job_parts[] = {
-    {"/summary", JOB_SUMMARY_OF},       {"/versions", JOB_VERSIONS_OF},
+    {"/summary", JOB_SUMMARY_OF},         {"/versions", JOB_VERSIONS_OF},
     {"/evaluations", JOB_EVALUATIONS_OF}, {"/allocations", JOB_NONE_LIST},
-    {"/deployments", JOB_NONE_LIST},    {"/deployment", JOB_NONE_NULL},
+    {"/deployments", JOB_NONE_LIST},      {"/deployment", JOB_NONE_NULL},
 };
 
 static void job_part(struct apid_req *r, enum job_part part, const char *id)

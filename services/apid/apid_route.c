@@ -28,6 +28,7 @@ static const struct apid_route routes[] = {
     {"/v1/search",                    WRITE,           apid_search},
     {"/v1/nodes",                     APID_GET,        NULL,                   RPC_NODE_LIST, &steppe_NodeListStub_json, true},
     {"/v1/node/",                     ANY,             apid_node},
+    {"/v1/client/stats",              APID_GET,        apid_client_stats},
     {"/v1/regions",                   APID_GET,        apid_regions},
     {"/v1/status/leader",             APID_GET,        apid_status},
     {"/v1/status/peers",              APID_GET,        apid_status},

@@ -8,10 +8,10 @@
 #include "apid.h"
 #include "base/log.h"
 
-#define KEEP_ALIVE_MS   "1000"  /* an idle connection holds a worker: not for long */
-#define REQUEST_MS      "30000" /* to send a request's head */
-#define HEADERS_BYTES   "16384"
-#define CLIENTS_MAX     1024    /* addresses counted at one time */
+#define KEEP_ALIVE_MS "1000"  /* an idle connection holds a worker: not for long */
+#define REQUEST_MS    "30000" /* to send a request's head */
+#define HEADERS_BYTES "16384"
+#define CLIENTS_MAX   1024 /* addresses counted at one time */
 
 /* Connections per client address (limits.http_max_conns_per_client). */
 struct apid_limits {
@@ -103,8 +103,9 @@ static int on_request(struct mg_connection *conn, void *user)
 
     if (!admit(a, conn, r.info)) {
         r.close = true;
-        apid_error(&r, 429, "Your IP is issuing too many concurrent connections, please rate limit "
-                            "your calls\n");
+        apid_error(&r, 429,
+                   "Your IP is issuing too many concurrent connections, please rate limit "
+                   "your calls\n");
     } else if (apid_req_parse(&r)) {
         apid_route(&r);
     }
@@ -124,19 +125,27 @@ static int on_request(struct mg_connection *conn, void *user)
 static int start_http(struct apid *a, struct errtext *e)
 {
     const struct conf *conf = a->ctx->conf;
-    struct mg_callbacks callbacks = {.connection_close = on_close,
-                                     .log_message = on_message,
-                                     .http_error = on_http_error};
+    struct mg_callbacks callbacks = {
+        .connection_close = on_close, .log_message = on_message, .http_error = on_http_error};
     char listen[128], threads[16];
-    const char *options[] = {"listening_ports", listen,
-                             "num_threads", threads,
-                             "enable_keep_alive", "yes",
-                             "keep_alive_timeout_ms", KEEP_ALIVE_MS,
-                             "request_timeout_ms", REQUEST_MS,
-                             "max_request_size", HEADERS_BYTES,
-                             "tcp_nodelay", "1",
-                             "decode_url", "no",
-                             "enable_auth_domain_check", "no",
+    const char *options[] = {"listening_ports",
+                             listen,
+                             "num_threads",
+                             threads,
+                             "enable_keep_alive",
+                             "yes",
+                             "keep_alive_timeout_ms",
+                             KEEP_ALIVE_MS,
+                             "request_timeout_ms",
+                             REQUEST_MS,
+                             "max_request_size",
+                             HEADERS_BYTES,
+                             "tcp_nodelay",
+                             "1",
+                             "decode_url",
+                             "no",
+                             "enable_auth_domain_check",
+                             "no",
                              NULL};
 
     (void)snprintf(listen, sizeof(listen), "%s:%d", conf->addresses.http, conf->ports.http);

@@ -140,8 +140,8 @@ static void register_node(struct clientd *c)
 
 static void beat(struct clientd *c)
 {
-    steppe_NodeUpdateStatusRequest msg = {.node_id = c->id, .secret_id = c->secret,
-                                          .status = (char *)"ready"};
+    steppe_NodeUpdateStatusRequest msg = {
+        .node_id = c->id, .secret_id = c->secret, .status = (char *)"ready"};
 
     call(c, RPC_NODE_UPDATE_STATUS, steppe_NodeUpdateStatusRequest_fields, &msg, on_beat);
 }
@@ -149,8 +149,8 @@ static void beat(struct clientd *c)
 static void describe(struct clientd *c, const struct conf *conf)
 {
     pb_release(steppe_Node_fields, &c->node);
-    c->node = (steppe_Node){.id = xstrdup(c->id), .secret_id = xstrdup(c->secret),
-                            .status = xstrdup("ready")};
+    c->node = (steppe_Node){
+        .id = xstrdup(c->id), .secret_id = xstrdup(c->secret), .status = xstrdup("ready")};
     fingerprint_node(conf, &c->node);
     c->node.computed_class = fingerprint_class(&c->node);
 }

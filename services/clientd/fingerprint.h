@@ -11,7 +11,7 @@
 
 struct fingerprint_cpu {
     unsigned cores;
-    double mhz;        /* of one core; 0 = not known */
+    double mhz; /* of one core; 0 = not known */
     char model[128];
 };
 
@@ -19,7 +19,8 @@ struct fingerprint_cpu {
 void fingerprint_parse_cpuinfo(const char *text, struct fingerprint_cpu *ret);
 /* MemTotal of /proc/meminfo in bytes, 0 when it is not there. */
 uint64_t fingerprint_parse_meminfo(const char *text);
-/* The value of KEY in the text of /etc/os-release without its quotes; malloc'ed, NULL when absent. */
+/* The value of KEY in the text of /etc/os-release without its quotes; malloc'ed, NULL when absent.
+ */
 char *fingerprint_parse_os_release(const char *text, const char *key);
 
 /* Fills a zeroed node from configuration and machine: everything but ids, status and secret. */

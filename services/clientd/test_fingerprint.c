@@ -9,9 +9,10 @@ START_TEST(test_cpuinfo)
 {
     struct fingerprint_cpu cpu;
 
-    fingerprint_parse_cpuinfo("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\ncpu MHz\t\t: 1999.5\n\n"
-                              "processor\t: 1\nmodel name\t: Some CPU @ 2 GHz\ncpu MHz\t\t: 2100.0\n",
-                              &cpu);
+    fingerprint_parse_cpuinfo(
+        "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\ncpu MHz\t\t: 1999.5\n\n"
+        "processor\t: 1\nmodel name\t: Some CPU @ 2 GHz\ncpu MHz\t\t: 2100.0\n",
+        &cpu);
     ck_assert_uint_eq(cpu.cores, 2);
     ck_assert_double_eq(cpu.mhz, 2100);
     ck_assert_str_eq(cpu.model, "Some CPU @ 2 GHz");
@@ -33,8 +34,10 @@ END_TEST
 START_TEST(test_os_release)
 {
     const char *text = "PRETTY_NAME=\"Debian GNU/Linux 12\"\nID=debian\nVERSION_ID='12'\nX=\"\n";
-    static const char *const cases[][2] = {
-        {"ID", "debian"}, {"VERSION_ID", "12"}, {"PRETTY_NAME", "Debian GNU/Linux 12"}, {"X", "\""}};
+    static const char *const cases[][2] = {{"ID", "debian"},
+                                           {"VERSION_ID", "12"},
+                                           {"PRETTY_NAME", "Debian GNU/Linux 12"},
+                                           {"X", "\""}};
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char *v = fingerprint_parse_os_release(text, cases[i][0]);
@@ -51,7 +54,9 @@ START_TEST(test_class)
 {
     steppe_Node_AttributesEntry a[] = {{(char *)"cpu.arch", (char *)"amd64"},
                                        {(char *)"unique.hostname", (char *)"a"}};
-    steppe_Node n = {.datacenter = (char *)"dc1", .node_class = (char *)"", .attributes = a,
+    steppe_Node n = {.datacenter = (char *)"dc1",
+                     .node_class = (char *)"",
+                     .attributes = a,
                      .attributes_count = 2};
     char *first = fingerprint_class(&n), *second, *third;
 

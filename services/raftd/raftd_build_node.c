@@ -174,7 +174,7 @@ enum built raftd_build_node_status(struct building *b, void *msg)
         return raftd_build_error(b, 404, "node not found");
     if (r != 0)
         return BUILT_ERROR;
-    if (req->secret_id && strcmp(req->secret_id, row.secret_id) != 0)
+    if (!req->secret_id || strcmp(req->secret_id, row.secret_id) != 0)
         return raftd_build_error(b, 403, "node secret ID does not match");
     COPY_TEXT(b->p->node_id, req->node_id);
     if (strcmp(row.status, req->status) == 0) {

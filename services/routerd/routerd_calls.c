@@ -17,14 +17,14 @@
 #include "routerd_shell.h"
 #include "wire/wire.h"
 
-#define HOPS_MAX            3    /* client node to server, region to region, follower to leader */
-#define LOCAL_WAIT_MS       1000 /* for a local raftd that restarts, when others could answer */
-#define RESTART_WAIT_MS     8000 /* for it when nobody else can */
-#define DIAL_WAIT_MS        1000
-#define READ_TRY_MS         1000 /* one server's time for a read while others are left to ask */
+#define HOPS_MAX        3    /* client node to server, region to region, follower to leader */
+#define LOCAL_WAIT_MS   1000 /* for a local raftd that restarts, when others could answer */
+#define RESTART_WAIT_MS 8000 /* for it when nobody else can */
+#define DIAL_WAIT_MS    1000
+#define READ_TRY_MS     1000 /* one server's time for a read while others are left to ask */
 
 struct target {
-    struct bus_client *local;    /* raftd or serfd of this node, or NULL: then server */
+    struct bus_client *local; /* raftd or serfd of this node, or NULL: then server */
     struct route_server *server;
     unsigned connect_wait_ms;
 };
@@ -32,7 +32,7 @@ struct target {
 struct call {
     struct routerd *rd;
     struct bus_req *req;
-    bool repeatable;             /* may be sent again though it was sent already */
+    bool repeatable; /* may be sent again though it was sent already */
     struct target targets[ROUTERD_TARGETS_MAX];
     size_t n, at;
 };
@@ -118,8 +118,8 @@ static void answer(struct call *c, const steppe_Reply *rep, const uint8_t *body,
 
     /* Nomad's mark of an error that another server found, one for each hop. */
     if (t->server && rep->code == 500)
-        (void)snprintf(out.error, sizeof(out.error), "rpc error: %.*s",
-                       (int)sizeof(out.error) - 16, rep->error);
+        (void)snprintf(out.error, sizeof(out.error), "rpc error: %.*s", (int)sizeof(out.error) - 16,
+                       rep->error);
     if (t->server)
         route_server_result(t->server, true, clock_mono());
     bus_req_reply(c->req, &out, body, len);
@@ -142,8 +142,7 @@ static void give_up(struct call *c, int err)
         call_error(c, 500, c->repeatable, "rpc error: no answer from %s in time", peer);
         break;
     default:
-        call_error(c, 500, c->repeatable,
-                   "rpc error: connection to %s was lost%s", peer,
+        call_error(c, 500, c->repeatable, "rpc error: connection to %s was lost%s", peer,
                    c->repeatable ? "" : "; the write may have been applied");
     }
 }

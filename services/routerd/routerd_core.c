@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define AVOID_MIN_NS  (200 * NS_PER_MS)
-#define AVOID_MAX_NS  (10 * NS_PER_SEC)
-#define RTT_EQUAL_MS  1.0 /* distances closer than this are the same distance */
+#define AVOID_MIN_NS (200 * NS_PER_MS)
+#define AVOID_MAX_NS (10 * NS_PER_SEC)
+#define RTT_EQUAL_MS 1.0 /* distances closer than this are the same distance */
 
 struct route_table {
     const char *own_region;
@@ -181,6 +181,7 @@ const char **route_table_regions(const struct route_table *t, size_t *ret_n)
     const char **names = xcalloc(t->n + 1, sizeof(*names));
     size_t n = 0, unique = 0;
 
+    names[n++] = t->own_region; /* it answers: that it asks proves it */
     for (size_t i = 0; i < t->n; i++) {
         if (t->servers[i]->alive)
             names[n++] = t->servers[i]->region;

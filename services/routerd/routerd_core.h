@@ -10,20 +10,20 @@
 #include "base/prng.h"
 #include "member.pb.h"
 
-#define ROUTE_TRIES_MAX    8     /* servers tried for one request */
+#define ROUTE_TRIES_MAX    8 /* servers tried for one request */
 #define ROUTE_SERVERS_MAX  10000
 #define ROUTE_ENDPOINT_MAX 80
 #define ROUTE_NAME_MAX     256
 
 struct route_server {
-    char name[ROUTE_NAME_MAX];         /* NODE.REGION, or the configured address before it is known */
+    char name[ROUTE_NAME_MAX]; /* NODE.REGION, or the configured address before it is known */
     char region[129];
     char endpoint[ROUTE_ENDPOINT_MAX]; /* tcp://IP:PORT of its RPC */
     bool alive;                        /* as gossip says */
     bool self;
-    double rtt_ms;                     /* by the gossip's coordinates, 0 = not known */
-    unsigned failures;                 /* in a row */
-    struct mono_ns avoid_until;        /* after a failure: others go first */
+    double rtt_ms;              /* by the gossip's coordinates, 0 = not known */
+    unsigned failures;          /* in a row */
+    struct mono_ns avoid_until; /* after a failure: others go first */
 };
 
 struct route_table;
@@ -52,5 +52,6 @@ struct route_server *route_table_find(struct route_table *t, const char *endpoin
 /* What came of a call. A failed server is avoided for 200 ms, doubling up to 10 s. */
 void route_server_result(struct route_server *s, bool ok, struct mono_ns now);
 
-/* Names of regions with at least one alive server, sorted; an array of borrowed strings, malloc'ed. */
+/* Names of the own region and of those with at least one alive server, sorted; an array of borrowed
+ * strings, malloc'ed. */
 const char **route_table_regions(const struct route_table *t, size_t *ret_n);

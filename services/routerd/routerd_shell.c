@@ -34,7 +34,8 @@ struct bus_client *routerd_conn_get(struct routerd *rd, const char *endpoint)
     return c->client;
 }
 
-/* Closes the connections to servers that gossip no longer shows alive: their calls go on elsewhere. */
+/* Closes the connections to servers that gossip no longer shows alive: their calls go on elsewhere.
+ */
 static void drop_dead(struct routerd *rd)
 {
     struct routerd_conn **at = &rd->conns, *dead = NULL, *c;
@@ -94,7 +95,8 @@ static void take_members(struct routerd *rd, const uint8_t *body, size_t len)
     drop_dead(rd);
 }
 
-static void on_members(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
+static void on_members(void *user, int err, const steppe_Reply *rep, const uint8_t *body,
+                       size_t len)
 {
     struct routerd *rd = user;
     bool ok = err == 0 && rep->code == 0;

@@ -26,7 +26,7 @@ struct routerd {
     struct routerd_conn *conns;
     uint64_t members_version;
     bool fetching;
-    uv_timer_t refresh;               /* client nodes ask a server for the members */
+    uv_timer_t refresh; /* client nodes ask a server for the members */
     bool stopping;
 };
 

@@ -14,8 +14,12 @@ static steppe_Member member(const char *name, const char *addr, const char *regi
     t[0] = (steppe_Member_TagsEntry){.key = (char *)"role", .value = (char *)"nomad"};
     t[1] = (steppe_Member_TagsEntry){.key = (char *)"region", .value = (char *)region};
     t[2] = (steppe_Member_TagsEntry){.key = (char *)"port", .value = (char *)"4647"};
-    return (steppe_Member){.name = (char *)name, .addr = (char *)addr, .status = (char *)status,
-                           .tags = t, .tags_count = 3, .rtt_ms = rtt_ms};
+    return (steppe_Member){.name = (char *)name,
+                           .addr = (char *)addr,
+                           .status = (char *)status,
+                           .tags = t,
+                           .tags_count = 3,
+                           .rtt_ms = rtt_ms};
 }
 
 static struct route_table *table_of(steppe_Member *m, pb_size_t n)
