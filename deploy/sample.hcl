@@ -127,7 +127,7 @@ autopilot {
 # ---- limits ----
 limits {
   http_max_conns_per_client = 100      # (reload) 0: no limit
-  http_body_max             = 33554432 # own; bytes of a request body
+  http_body_max             = 16777216 # own; bytes of a request body
   http_threads              = 256      # own; requests and waiting queries at a time
 }
 

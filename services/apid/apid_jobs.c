@@ -161,10 +161,33 @@ static void job_part(struct apid_req *r, enum job_part part, const char *id)
     }
 }
 
+/* Actions on a job that need a scheduler. Without this list they would be taken for job ids. */
+static const char *const later_actions[] = {"/plan",   "/evaluate", "/dispatch",      "/revert",
+                                            "/stable", "/scale",    "/periodic/force"};
+
+static bool is_later_action(const char *id)
+{
+    size_t n = strlen(id);
+
+    for (size_t i = 0; i < ARRAY_LEN(later_actions); i++) {
+        size_t k = strlen(later_actions[i]);
+
+        if (n > k && strcmp(id + n - k, later_actions[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 void apid_job(struct apid_req *r)
 {
     const char *id = apid_path_rest(r, "/v1/job/");
     _cleanup_(freep) char *head = NULL;
+
+    if (is_later_action(id)) {
+        apid_error(r, 501, "%s is not part of this release: it needs the scheduler",
+                   strrchr(id, '/') + 1);
+        return;
+    }
 
     for (size_t i = 0; i < ARRAY_LEN(job_parts); i++) {
         if (!apid_cut_suffix(id, job_parts[i].suffix, &head))

@@ -161,6 +161,9 @@ enum built raftd_build_job_register(struct building *b, void *msg)
         return raftd_build_error(b, 400, "Job ID hasn't been provided");
     if (strlen(job->id) > STATE_JOB_ID_LEN_MAX)
         return raftd_build_error(b, 400, "Job ID is longer than %d bytes", STATE_JOB_ID_LEN_MAX);
+    if (strcmp(b->namespace, "default") != 0)
+        return raftd_build_error(b, 500, "job \"%s\" is in nonexistent namespace \"%s\"", job->id,
+                                 b->namespace);
     built = prepare(b, job);
     if (built == BUILT_COMMAND)
         built = check_stored(b, job);
