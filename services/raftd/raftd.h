@@ -12,6 +12,7 @@
  *     raftd_write.c     requests that become commands, and their answers
  *     raftd_nodes.c     heartbeats of client nodes
  *     raftd_members.c   gossip's members -> the group's configuration
+ *     raftd_found.c     the first configuration of a new group
  *     raftd_operator.c  methods about this server and its group
  */
 #pragma once
@@ -59,7 +60,8 @@ struct raftd_disk {
     struct snap_reader *sending;   /* the one that followers get */
     struct raftd_snapshot *taking; /* one being written by a worker */
     uint64_t snapshot_index, snapshot_term, snapshot_bytes;
-    uint64_t log_bytes;    /* appended since the last snapshot */
+    uint64_t log_bytes;    /* appended since the last snapshot, or since the start */
+    int64_t snapshot_retry_ns; /* none before, after one that failed */
 };
 
 int raftd_disk_open(struct raftd *rd, struct errtext *e);
@@ -107,6 +109,8 @@ void raftd_rpc_read_answered(struct raftd *rd, const struct raft_read_answer *an
 /* Runs the reads that were answered and whose index the state machine has reached. */
 void raftd_rpc_reads_run(struct raftd *rd);
 void raftd_rpc_fini(struct raftd *rd);
+/* Finishes a request that this server will not get done any more. */
+void raftd_rpc_stopping(struct bus_req *req);
 /* Known leader and age of its last word. */
 void raftd_rpc_meta(struct raftd *rd, steppe_Reply *rep);
 /* Puts a request (back) on the list of those that wait for a leader to do its work. */
@@ -164,11 +168,23 @@ void raftd_members_free(struct raftd *rd);
 void raftd_members_reconcile(struct raftd *rd);
 const steppe_MemberList *raftd_members_list(const struct raftd *rd);
 const char *raftd_member_tag(const steppe_Member *m, const char *key);
+bool raftd_member_is(const steppe_Member *m, const char *status);
+/* The member as a server of the group. False: it is not of this region, or its tags do not fit. */
+bool raftd_member_server(const struct raftd *rd, const steppe_Member *m, struct raft_server *ret);
 /* "NODE.REGION" of a server id, or "(unknown)". */
 const char *raftd_members_name(const struct raftd *rd, const char *server_uuid);
 /* The RPC address that gossip shows for a server of this region. False: it shows none. */
 bool raftd_members_address(const struct raftd *rd, uint64_t id,
                            char address[static RAFT_ADDRESS_MAX]);
+
+/* ---- raftd_found.c ---- */
+
+/* A server without a group: is it time to found one? */
+void raftd_found_consider(struct raftd *rd);
+/* A founder asks this server. True: it has no group and will found none but this one, for a while. */
+bool raftd_found_promise(struct raftd *rd, const char *founder_uuid);
+void raftd_found_sweep(struct raftd *rd); /* frees what was asked and answered */
+void raftd_found_fini(struct raftd *rd);
 
 /* ---- raftd_operator.c ---- */
 
@@ -249,6 +265,9 @@ struct raftd {
 
     struct raftd_nodes *nodes;
     struct raftd_members *members;
+    struct raftd_founding *founding;
+    char promised[RAFT_UUID_MAX]; /* the founder that this blank server waits for */
+    int64_t promised_until_ns;
     struct state_status_writer *status;
 
     struct prng prng;            /* jitter only */
@@ -256,6 +275,7 @@ struct raftd {
     uv_idle_t idle;
     uv_check_t check;
     int64_t tick_at_ns;
+    bool tick_late; /* it was put off once, for messages that came meanwhile */
     unsigned beats, left_ms;
     bool idle_on, stopping;
 };

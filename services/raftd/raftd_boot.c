@@ -16,6 +16,11 @@
 
 #define GROUP_FILE "group-id" /* 32 hex digits: RAFTD_GROUP_ID_LEN bytes */
 
+/* The log gets shorter by whole segments: one holds about as much as lies between two snapshots. */
+#define SEGMENT_ENTRY_BYTES 2048u
+#define SEGMENT_MIN         (64u << 10)
+#define SEGMENT_MAX         (16u << 20)
+
 static const uint8_t no_group[RAFTD_GROUP_ID_LEN];
 
 bool raftd_is_blank(const struct raftd *rd)
@@ -96,7 +101,11 @@ static int open_log(struct raftd *rd, struct snap_reader **ret_snap, struct errt
 {
     _cleanup_(freep) char *dir = xasprintf("%s/raft", rd->ctx->conf->server.data_dir);
     struct raftd_disk *d = &rd->disk;
-    struct wal_options opt = {0};
+    uint64_t between = rd->ctx->conf->server.raft_snapshot_threshold;
+    struct wal_options opt = {
+        .segment_bytes = MAX(MIN(between, (uint64_t)SEGMENT_MAX / SEGMENT_ENTRY_BYTES) *
+                                 SEGMENT_ENTRY_BYTES, (uint64_t)SEGMENT_MIN),
+    };
     struct wal_state st;
     int r = wal_fs_posix_open(dir, &d->fs);
 

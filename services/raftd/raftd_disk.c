@@ -12,8 +12,9 @@
 #include "raftd.h"
 
 #define SNAPSHOTS_KEPT       2
-#define SNAPSHOT_LOG_MIN     (4u << 20)  /* bytes of log between snapshots, at least */
-#define SNAPSHOT_RETRY_LOG   (1u << 20)  /* after a failed one: this much more log first */
+#define SNAPSHOT_SMALL       (4u << 20)  /* writing this much is nothing: entries decide */
+#define SNAPSHOT_LOG_MAX     (64u << 20) /* bytes of log that call for one, however few entries */
+#define SNAPSHOT_RETRY_NS    (30 * NS_PER_SEC) /* after a failed one */
 #define CHUNKS_MAX           (RAFT_SERVERS_MAX * 2)
 #define FETCHED_MAX          1024
 
@@ -24,6 +25,7 @@ struct raftd_snapshot {
     struct raft_snapshot_meta meta;
     struct state_snapshot *state;
     uint64_t bytes;
+    uint64_t log_bytes; /* of the log until then */
     int err;
 };
 
@@ -204,14 +206,18 @@ static void snapshot_done(uv_work_t *w, int status)
     if (s->err != 0) {
         log_error("no snapshot: %s; will try again index=%llu", strerror(abs(s->err)),
                   (unsigned long long)s->meta.index);
-        d->log_bytes = 0;
-        d->snapshot_bytes = MAX(d->snapshot_bytes, (uint64_t)SNAPSHOT_RETRY_LOG);
+        d->snapshot_retry_ns = clock_mono().ns + SNAPSHOT_RETRY_NS;
+        free(s);
+        return;
+    }
+    if (s->meta.index <= d->snapshot_index) { /* the leader has sent a newer one meanwhile */
         free(s);
         return;
     }
     d->snapshot_index = s->meta.index;
     d->snapshot_term = s->meta.term;
     d->snapshot_bytes = s->bytes;
+    d->log_bytes -= MIN(d->log_bytes, s->log_bytes);
     log_info("snapshot taken index=%llu bytes=%llu", (unsigned long long)s->meta.index,
              (unsigned long long)s->bytes);
     if (!rd->stopping) {
@@ -228,19 +234,35 @@ static void snapshot_done(uv_work_t *w, int status)
     free(s);
 }
 
+/*
+ * raft_snapshot_threshold entries since the last one call for a snapshot; so does a long log of few
+ * large entries. A large state waits until the log has grown by as much again: each byte of log
+ * costs at most two bytes of snapshots then.
+ */
+static bool snapshot_due(struct raftd *rd)
+{
+    const struct raftd_disk *d = &rd->disk;
+    uint64_t applied = fsm_applied_index(rd->fsm);
+    bool many = applied >= d->snapshot_index + rd->ctx->conf->server.raft_snapshot_threshold;
+
+    if (d->taking || rd->stopping || rd->installing || applied <= d->snapshot_index ||
+        clock_mono().ns < d->snapshot_retry_ns)
+        return false;
+    return (many || d->log_bytes >= SNAPSHOT_LOG_MAX) &&
+           (d->snapshot_bytes <= SNAPSHOT_SMALL || d->log_bytes >= d->snapshot_bytes);
+}
+
 void raftd_disk_consider_snapshot(struct raftd *rd)
 {
     struct raftd_disk *d = &rd->disk;
-    uint64_t applied = fsm_applied_index(rd->fsm), config_index;
     const struct raft_config *config;
     struct raftd_snapshot *s;
     struct snapshot_info info;
+    uint64_t config_index;
 
-    if (d->taking || rd->stopping || rd->installing ||
-        applied < d->snapshot_index + rd->ctx->conf->server.raft_snapshot_threshold ||
-        d->log_bytes < MAX((uint64_t)SNAPSHOT_LOG_MIN, 2 * d->snapshot_bytes))
+    if (!snapshot_due(rd))
         return;
-    config = raft_config_at(rd->raft, applied, &config_index);
+    config = raft_config_at(rd->raft, fsm_applied_index(rd->fsm), &config_index);
     if (!config)
         return; /* a change is under way: after it */
     s = xcalloc(1, sizeof(*s));
@@ -252,7 +274,7 @@ void raftd_disk_consider_snapshot(struct raftd *rd)
     }
     s->meta = (struct raft_snapshot_meta){.index = info.index, .term = info.term,
                                           .config_index = config_index, .config = *config};
-    d->log_bytes = 0;
+    s->log_bytes = d->log_bytes;
     d->taking = s;
     uv_queue_work(rd->ctx->loop, &s->work, snapshot_work, snapshot_done);
 }

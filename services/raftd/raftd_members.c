@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Gossip's members and the group's configuration.
- *
- * Founding: with bootstrap_expect = 1 a blank server founds a group of itself. With n > 1 it waits
- * until gossip shows n alive servers of its region that expect n as well; the one with the lowest
- * id asks all others whether they are part of a group, and founds one of all n when none is. The
- * others get it from its messages. Only one server can be that one, so there is no second group.
- *
- * Later the leader adds servers that gossip shows alive (as learners, voters after they have caught
- * up and have been alive for server_stabilization_time) and removes those that left; with
+ * Gossip's members and the group's configuration: the leader adds servers that gossip shows alive
+ * (as learners, voters after they have caught up and have been alive for server_stabilization_time)
+ * and removes those that left or that gossip forgot after they had failed; with
  * cleanup_dead_servers also failed ones, as long as they are fewer than half of the voters.
  */
 #include <errno.h>
@@ -22,14 +16,15 @@
 #include "wire/wire.h"
 
 #define RECONCILE_MS      1000
+#define BLANK_MS          100 /* the same for a server without a group */
 #define FETCH_TIMEOUT_MS  2000
-#define ASK_TIMEOUT_MS    1000
 #define DEAD_GRACE_NS     (10 * NS_PER_SEC) /* a failed server's, before it is cleaned up */
 
 /* Since when gossip shows a server as it does now. */
 struct seen {
     char id[RAFT_UUID_MAX];
     bool alive;
+    bool here;       /* in the newest list */
     int64_t since_ns;
 };
 
@@ -42,16 +37,6 @@ struct raftd_members {
     uv_timer_t timer;
     struct seen *seen;
     size_t seen_n;
-    struct founding *founding;
-};
-
-/* A blank server asking the others before it founds a group. */
-struct founding {
-    struct raftd_members *m;
-    struct raft_config config;
-    struct bus_client *clients[RAFT_SERVERS_MAX];
-    unsigned open;    /* answers still missing */
-    bool refused;     /* one is part of a group, or did not answer */
 };
 
 const char *raftd_member_tag(const steppe_Member *m, const char *key)
@@ -79,7 +64,7 @@ const char *raftd_members_name(const struct raftd *rd, const char *server_uuid)
     return "(unknown)";
 }
 
-static bool has_status(const steppe_Member *m, const char *status)
+bool raftd_member_is(const steppe_Member *m, const char *status)
 {
     return m->status && strcmp(m->status, status) == 0;
 }
@@ -91,12 +76,13 @@ static bool of_own_region(const struct raftd *rd, const steppe_Member *m)
            uuid_valid(raftd_member_tag(m, "id"));
 }
 
-/* The member as a server of the group. False when its tags do not fit. */
-static bool server_of(const steppe_Member *m, struct raft_server *ret)
+bool raftd_member_server(const struct raftd *rd, const steppe_Member *m, struct raft_server *ret)
 {
     const char *ip = raftd_member_tag(m, "rpc_addr"), *port = raftd_member_tag(m, "port");
     int n;
 
+    if (!of_own_region(rd, m))
+        return false;
     if (!*ip)
         ip = m->addr ? m->addr : "";
     *ret = (struct raft_server){.voter = !*raftd_member_tag(m, "nonvoter")};
@@ -113,8 +99,7 @@ bool raftd_members_address(const struct raftd *rd, uint64_t id, char address[sta
     struct raft_server s;
 
     for (pb_size_t i = 0; i < list->members_count; i++) {
-        if (of_own_region(rd, &list->members[i]) && server_of(&list->members[i], &s) &&
-            s.id == id && id != rd->id) {
+        if (id != rd->id && raftd_member_server(rd, &list->members[i], &s) && s.id == id) {
             memcpy(address, s.address, sizeof(s.address));
             return true;
         }
@@ -122,137 +107,33 @@ bool raftd_members_address(const struct raftd *rd, uint64_t id, char address[sta
     return false;
 }
 
-/* ---- founding ---- */
-
-static void found(struct raftd *rd, const struct raft_config *config)
-{
-    struct errtext e = {{0}};
-
-    log_info("founding the raft group of region %s servers=%u", rd->ctx->conf->region, config->n);
-    if (raftd_bootstrap(rd, config, &e) < 0) {
-        svc_fatal(rd->ctx, "%s", e.text);
-        return;
-    }
-    raftd_start(rd);
-}
-
-static void on_asked(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
-{
-    struct founding *f = user;
-    struct raftd *rd = f->m->rd;
-    steppe_ServerStatus st;
-    struct errtext e;
-
-    if (err != 0 || rep->code != 0 ||
-        wire_decode(steppe_ServerStatus_fields, body, len, &st, sizeof(st), &e) < 0) {
-        f->refused = true;
-    } else {
-        f->refused |= st.bootstrapped;
-        pb_release(steppe_ServerStatus_fields, &st);
-    }
-    if (--f->open > 0 || rd->stopping)
-        return; /* the timer frees it: not from within a client's own callback */
-    if (!f->refused && !rd->started && raftd_is_blank(rd))
-        found(rd, &f->config);
-}
-
-static void founding_free(struct raftd_members *m)
-{
-    struct founding *f = TAKE_PTR(m->founding);
-
-    if (!f)
-        return;
-    for (unsigned i = 0; i < ARRAY_LEN(f->clients); i++)
-        bus_client_free(f->clients[i]);
-    free(f);
-}
-
-static void ask_others(struct raftd_members *m, const struct raft_config *config)
-{
-    steppe_Request env = {.method = RPC_STATUS_SERVER, .timeout_ms = ASK_TIMEOUT_MS, .hops = 1};
-    struct founding *f = xcalloc(1, sizeof(*f));
-    struct errtext e = {{0}};
-
-    f->m = m;
-    f->config = *config;
-    m->founding = f;
-    for (unsigned i = 0; i < config->n; i++) {
-        _cleanup_(freep) char *endpoint = xasprintf("tcp://%s", config->servers[i].address);
-
-        if (config->servers[i].id == m->rd->id)
-            continue;
-        if (bus_client_new(m->rd->ctx->bus, endpoint, &f->clients[i], &e) < 0) {
-            log_warn("cannot ask a server error=\"%s\"", e.text);
-            f->refused = true;
-            continue;
-        }
-        f->open++;
-        bus_client_call(f->clients[i], &env, NULL, 0, ASK_TIMEOUT_MS, on_asked, f);
-    }
-}
-
-/* The servers that wait to found a group with us; config->n is how many. */
-static void collect_waiting(struct raftd *rd, struct raft_config *config)
-{
-    const steppe_MemberList *list = raftd_members_list(rd);
-    char expect[16];
-
-    (void)snprintf(expect, sizeof(expect), "%d", rd->ctx->conf->server.bootstrap_expect);
-    for (pb_size_t i = 0; i < list->members_count; i++) {
-        const steppe_Member *m = &list->members[i];
-        struct raft_server s;
-
-        if (has_status(m, "alive") && of_own_region(rd, m) && server_of(m, &s) && s.voter &&
-            strcmp(raftd_member_tag(m, "expect"), expect) == 0)
-            (void)raft_config_add(config, &s);
-    }
-}
-
-/* A server without a group: is it time to found one? */
-static void consider_founding(struct raftd *rd)
-{
-    int expect = rd->ctx->conf->server.bootstrap_expect;
-    struct raft_config config = {0};
-
-    if (expect == 1) {
-        struct raft_server self = {.id = rd->id, .voter = true};
-
-        (void)snprintf(self.uuid, sizeof(self.uuid), "%s", rd->ctx->node_id);
-        (void)snprintf(self.address, sizeof(self.address), "%s", rd->address);
-        (void)raft_config_add(&config, &self);
-        found(rd, &config);
-        return;
-    }
-    if (expect == 0 || rd->members->founding)
-        return;
-    collect_waiting(rd, &config);
-    while (config.n > (unsigned)expect) /* ids are in order: the lowest found it */
-        (void)raft_config_remove(&config, config.servers[config.n - 1].id);
-    if (config.n == (unsigned)expect && config.servers[0].id == rd->id)
-        ask_others(rd->members, &config);
-}
-
 /* ---- following gossip ---- */
+
+static struct seen *seen_find(struct raftd_members *m, const char *id)
+{
+    for (size_t i = 0; i < m->seen_n; i++) {
+        if (strcmp(m->seen[i].id, id) == 0)
+            return &m->seen[i];
+    }
+    return NULL;
+}
 
 /* How long gossip has shown the server as it does now, ns. */
 static int64_t shown_for(struct raftd_members *m, const char *id, bool alive, int64_t now)
 {
-    for (size_t i = 0; i < m->seen_n; i++) {
-        struct seen *s = &m->seen[i];
+    struct seen *s = seen_find(m, id);
 
-        if (strcmp(s->id, id) != 0)
-            continue;
-        if (s->alive != alive) {
-            s->alive = alive;
-            s->since_ns = now;
-        }
-        return now - s->since_ns;
+    if (!s) {
+        m->seen = xrealloc(m->seen, (m->seen_n + 1) * sizeof(*m->seen));
+        s = &m->seen[m->seen_n++];
+        *s = (struct seen){.alive = alive, .since_ns = now};
+        (void)snprintf(s->id, sizeof(s->id), "%s", id);
+    } else if (s->alive != alive) {
+        s->alive = alive;
+        s->since_ns = now;
     }
-    m->seen = xrealloc(m->seen, (m->seen_n + 1) * sizeof(*m->seen));
-    m->seen[m->seen_n] = (struct seen){.alive = alive, .since_ns = now};
-    (void)snprintf(m->seen[m->seen_n].id, sizeof(m->seen[0].id), "%s", id);
-    m->seen_n++;
-    return 0;
+    s->here = true;
+    return now - s->since_ns;
 }
 
 /* One change of the configuration at a time; the next pass makes the next one. */
@@ -296,8 +177,8 @@ static unsigned failed_voters(struct raftd *rd)
     for (pb_size_t i = 0; i < list->members_count; i++) {
         struct raft_server s;
 
-        n += has_status(&list->members[i], "failed") && of_own_region(rd, &list->members[i]) &&
-             server_of(&list->members[i], &s) &&
+        n += raftd_member_is(&list->members[i], "failed") &&
+             raftd_member_server(rd, &list->members[i], &s) &&
              raft_config_is_voter(raft_config_latest(rd->raft, NULL), s.id);
     }
     return n;
@@ -307,15 +188,47 @@ static bool follow_gone(struct raftd *rd, const steppe_Member *m, const struct r
                         int64_t gone_ns)
 {
     const struct raft_config *config = raft_config_latest(rd->raft, NULL);
-    bool dead = has_status(m, "failed") && rd->ctx->conf->autopilot.cleanup_dead_servers &&
+    bool dead = raftd_member_is(m, "failed") && rd->ctx->conf->autopilot.cleanup_dead_servers &&
                 gone_ns >= DEAD_GRACE_NS && failed_voters(rd) < raft_config_voters(config) / 2;
 
     if (!raft_config_find(config, s->id) || s->id == rd->id)
         return false;
-    if (!has_status(m, "left") && !dead)
+    if (!raftd_member_is(m, "left") && !dead)
         return false;
     change(rd, RAFT_REMOVE, s);
     return true;
+}
+
+/*
+ * Servers that gossip forgot (force-leave -prune, reaped). One that was alive when it was seen last
+ * is not meant: a serfd that has just started again does not know everybody yet.
+ */
+static bool follow_forgotten(struct raftd *rd)
+{
+    const struct raft_config *config = raft_config_latest(rd->raft, NULL);
+    struct raftd_members *m = rd->members;
+
+    for (unsigned i = 0; i < config->n; i++) {
+        const struct seen *s = seen_find(m, config->servers[i].uuid);
+
+        if (s && !s->here && !s->alive && config->servers[i].id != rd->id) {
+            change(rd, RAFT_REMOVE, &config->servers[i]);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Drops those that are neither in gossip nor in the group. */
+static void seen_sweep(struct raftd *rd)
+{
+    const struct raft_config *config = raft_config_latest(rd->raft, NULL);
+    struct raftd_members *m = rd->members;
+
+    for (size_t i = m->seen_n; i-- > 0;) {
+        if (!m->seen[i].here && !raft_config_find(config, raft_id_from_uuid(m->seen[i].id)))
+            m->seen[i] = m->seen[--m->seen_n];
+    }
 }
 
 void raftd_members_reconcile(struct raftd *rd)
@@ -325,22 +238,27 @@ void raftd_members_reconcile(struct raftd *rd)
     bool changed = false;
 
     if (!rd->started) {
-        consider_founding(rd);
+        raftd_found_consider(rd);
         return;
     }
+    for (size_t i = 0; i < m->seen_n; i++)
+        m->seen[i].here = false;
     for (pb_size_t i = 0; i < m->list.members_count; i++) {
         const steppe_Member *mem = &m->list.members[i];
-        bool alive = has_status(mem, "alive");
+        bool alive = raftd_member_is(mem, "alive");
         struct raft_server s;
         int64_t since;
 
-        if (!of_own_region(rd, mem) || !server_of(mem, &s))
+        if (!raftd_member_server(rd, mem, &s))
             continue;
         since = shown_for(m, s.uuid, alive, now);
         if (!rd->ready || changed)
             continue;
         changed = alive ? follow_alive(rd, &s, since) : follow_gone(rd, mem, &s, since);
     }
+    if (rd->ready && !changed)
+        (void)follow_forgotten(rd);
+    seen_sweep(rd);
 }
 
 /* ---- hearing of gossip ---- */
@@ -379,8 +297,8 @@ static void on_timer(uv_timer_t *t)
 {
     struct raftd_members *m = t->data;
 
-    if (m->founding && m->founding->open == 0)
-        founding_free(m);
+    uv_timer_set_repeat(t, m->rd->started ? RECONCILE_MS : BLANK_MS);
+    raftd_found_sweep(m->rd);
     raftd_members_reconcile(m->rd);
 }
 
@@ -399,7 +317,7 @@ int raftd_members_new(struct raftd *rd, struct errtext *e)
     if (r == 0)
         r = bus_sub_new(rd->ctx->bus, events, on_version, m, &m->events, e);
     if (r == 0)
-        uv_timer_start(&m->timer, on_timer, RECONCILE_MS, RECONCILE_MS);
+        uv_timer_start(&m->timer, on_timer, BLANK_MS, BLANK_MS);
     return r;
 }
 
@@ -414,7 +332,7 @@ void raftd_members_free(struct raftd *rd)
 
     if (!m)
         return;
-    founding_free(m);
+    raftd_found_fini(rd);
     bus_client_free(m->serfd);
     bus_sub_free(m->events);
     pb_release(steppe_MemberList_fields, &m->list);

@@ -83,6 +83,23 @@ static void fill_peer(struct raftd *rd, const struct raft_server *s, steppe_Serv
     }
 }
 
+/* A founder of a group asks with its id: whether this server is free for it. */
+static bool is_taken(struct raftd *rd, const struct bus_req *req)
+{
+    steppe_NodeSpecificRequest who;
+    struct errtext e;
+    bool taken = rd->started;
+
+    if (taken || req->body_len == 0 ||
+        wire_decode(steppe_NodeSpecificRequest_fields, req->body, req->body_len, &who, sizeof(who),
+                    &e) < 0)
+        return taken;
+    if (who.node_id)
+        taken = !raftd_found_promise(rd, who.node_id);
+    pb_release(steppe_NodeSpecificRequest_fields, &who);
+    return taken;
+}
+
 static void status_server(struct raftd *rd, struct bus_req *req)
 {
     const struct conf *conf = rd->ctx->conf;
@@ -102,7 +119,7 @@ static void status_server(struct raftd *rd, struct bus_req *req)
         .snapshot_index = rd->disk.snapshot_index,
         .snapshot_term = rd->disk.snapshot_term,
         .leader_address = (char *)leader_address(rd),
-        .bootstrapped = rd->started,
+        .bootstrapped = is_taken(rd, req),
         .ready = rd->ready,
         .peers = peers,
     };

@@ -118,6 +118,16 @@ void raftd_rpc_meta(struct raftd *rd, steppe_Reply *rep)
         rep->last_contact_ms = (uint64_t)((clock_mono().ns - last.ns) / NS_PER_MS);
 }
 
+/* Not answering is the better answer to what may be asked again: the caller sees the connection go
+ * and asks the next server, or this one when it is back, within its deadline. */
+void raftd_rpc_stopping(struct bus_req *req)
+{
+    if ((rpc_method_info(req->env.method)->flags & RPC_READ) || req->env.idempotency_key[0])
+        bus_req_drop(req);
+    else
+        bus_req_error(req, 500, false, "server is stopping; the write may have been applied");
+}
+
 /* ---- HELD ---- */
 
 static void on_hold_timer(uv_timer_t *t);
@@ -193,6 +203,8 @@ static void on_abroad(void *user, int err, const steppe_Reply *rep, const uint8_
     c->abroad = NULL;
     if (!c->rd->stopping && !c->abroad_region &&
         (err == 0 || err == -ECONNREFUSED || repeatable(c)) && left_ms(c) > 0) {
+        if (err == -ECONNRESET) /* a blocking query may have been away for minutes */
+            c->hold_until_ns = 0;
         hold(c);
         return;
     }
@@ -326,6 +338,10 @@ void raftd_rpc_reads_run(struct raftd *rd)
         c->next_runnable = NULL;
         if (c->read_index <= applied) {
             run_read(c);
+            continue;
+        }
+        if (left_ms(c) <= 0) {
+            call_fail(c, 500, true, "rpc error: the state is not there in time");
             continue;
         }
         c->next_runnable = rd->runnable; /* the state machine is not there yet */
@@ -472,7 +488,8 @@ void raftd_rpc_fini(struct raftd *rd)
 
         if (c->abroad)
             bus_client_cancel(c->abroad, c->abroad_id);
-        call_fail(c, 500, repeatable(c), "rpc error: server is stopping");
+        raftd_rpc_stopping(c->req);
+        call_free(c);
     }
     rd->runnable = NULL;
     idmap_fini(&rd->reads);

@@ -8,7 +8,8 @@
 #include "base/log.h"
 #include "raftd.h"
 
-#define LEAVE_MAX_MS    3000
+#define LEAVE_MAX_MS    3000 /* for a successor, when leaving the cluster */
+#define STOP_MAX_MS     600  /* when just stopping */
 #define LEAVE_STEP_MS   20
 #define MAINTAIN_BEATS  50 /* status beats between two looks at dead readers */
 
@@ -127,28 +128,29 @@ int raftd_init(struct svc_ctx *ctx, struct errtext *e)
     return 0;
 }
 
-/* Leaving: hands leadership over first, so that the group goes on without an election. */
+/* A leader that stops hands leadership over first, so that the group goes on without an election. */
 static void on_leave(uv_timer_t *t)
 {
     struct raftd *rd = t->data;
+    struct raft_event ev = {.type = RAFT_EV_TRANSFER};
 
     rd->left_ms += LEAVE_STEP_MS;
-    if (!raftd_is_leader(rd) || rd->left_ms >= LEAVE_MAX_MS)
+    if (!raftd_is_leader(rd) || rd->left_ms >= (rd->ctx->leaving ? LEAVE_MAX_MS : STOP_MAX_MS)) {
+        uv_timer_stop(&rd->beat);
         svc_stopped(rd->ctx);
+        return;
+    }
+    raftd_step(rd, &ev); /* again when the first heir did not answer */
 }
 
 void raftd_stop(struct svc_ctx *ctx)
 {
     struct raftd *rd = ctx->user;
-    struct raft_event ev = {.type = RAFT_EV_TRANSFER};
 
-    if (!ctx->leaving || !raftd_is_leader(rd) ||
-        raft_config_voters(raft_config_latest(rd->raft, NULL)) < 2) {
+    if (raftd_is_leader(rd) && raft_config_voters(raft_config_latest(rd->raft, NULL)) > 1)
+        uv_timer_start(&rd->beat, on_leave, 0, LEAVE_STEP_MS);
+    else
         svc_stopped(ctx);
-        return;
-    }
-    raftd_step(rd, &ev);
-    uv_timer_start(&rd->beat, on_leave, 0, LEAVE_STEP_MS);
 }
 
 static void free_raftd(uv_handle_t *last)

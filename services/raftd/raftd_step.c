@@ -14,6 +14,8 @@
 
 #define APPLY_BATCH_MAX   256
 #define READ_BYTES_MAX    (4u << 20)
+#define LATE_NS           (10 * NS_PER_MS) /* this loop, or the whole process, stood still */
+#define LATE_WAIT_MS      5
 
 bool raftd_is_leader(const struct raftd *rd)
 {
@@ -38,7 +40,15 @@ static void on_tick(uv_timer_t *t)
     struct raftd *rd = t->data;
     struct raft_event ev = {.type = RAFT_EV_TICK};
 
+    /* Late means that messages wait, too: the leader's word may lie in the socket. It is heard
+     * first, or a busy machine would hold elections because nobody had time to listen. */
+    if (!rd->tick_late && clock_mono().ns - rd->tick_at_ns > LATE_NS && !raftd_is_leader(rd)) {
+        rd->tick_late = true;
+        uv_timer_start(t, on_tick, LATE_WAIT_MS, 0);
+        return;
+    }
     rd->tick_at_ns = 0;
+    rd->tick_late = false;
     raftd_step(rd, &ev);
 }
 
@@ -49,6 +59,7 @@ static void arm_tick(struct raftd *rd, struct mono_ns at)
     if (at.ns == rd->tick_at_ns)
         return;
     rd->tick_at_ns = at.ns;
+    rd->tick_late = false;
     ms = at.ns <= now ? 0 : (at.ns - now + NS_PER_MS - 1) / NS_PER_MS;
     uv_update_time(rd->ctx->loop);
     uv_timer_start(&rd->tick, on_tick, (uint64_t)ms, 0);

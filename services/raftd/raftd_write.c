@@ -140,10 +140,15 @@ void raftd_write_fini(struct raftd *rd)
 
     while ((p = rd->queued)) {
         rd->queued = p->next;
-        proposal_fail(p, 500, true, "server is stopping");
+        if (p->req)
+            raftd_rpc_stopping(p->req);
+        proposal_free(p);
     }
-    for (size_t i = 0; (p = idmap_next(&rd->proposed, &i));)
-        proposal_fail(p, 500, false, "server is stopping; the write may have been applied");
+    for (size_t i = 0; (p = idmap_next(&rd->proposed, &i));) {
+        if (p->req)
+            raftd_rpc_stopping(p->req);
+        proposal_free(p);
+    }
     idmap_fini(&rd->proposed);
 }
 

@@ -192,7 +192,8 @@ static void try_target(struct call *c)
     }
     if (t->server)
         env.hops++;
-    if (more_left && c->repeatable && env.min_index == 0)
+    /* The local raftd waits for a leader itself, and answers; when it hangs, its connection ends. */
+    if (more_left && c->repeatable && env.min_index == 0 && t->server)
         left = MIN(left, (int64_t)READ_TRY_MS);
     env.timeout_ms = (uint32_t)MAX(left, (int64_t)1);
     bus_client_call(client, &env, c->req->body, c->req->body_len,
