@@ -28,7 +28,10 @@ void sim_net_fini(struct sim_net *net)
         if (net->transit[i].packet)
             packet_unref(net->transit[i].packet);
     free(net->transit);
+    free(net->free_places);
     net->transit = NULL;
+    net->free_places = NULL;
+    net->free_n = 0;
     net->transit_n = net->transit_cap = 0;
 }
 
@@ -48,6 +51,7 @@ static void net_arrive(void *arg, uint64_t place, uint64_t b UNUSED)
     struct sim_transit t = net->transit[place];
 
     net->transit[place].packet = NULL;
+    net->free_places[net->free_n++] = place;
     if (!net->cut[t.from][t.to])
         net->deliver(net->user, t.from, t.to, t.packet);
     packet_unref(t.packet);
@@ -55,12 +59,12 @@ static void net_arrive(void *arg, uint64_t place, uint64_t b UNUSED)
 
 static size_t net_place(struct sim_net *net)
 {
-    for (size_t i = 0; i < net->transit_n; i++)
-        if (!net->transit[i].packet)
-            return i;
+    if (net->free_n > 0)
+        return net->free_places[--net->free_n];
     if (net->transit_n == net->transit_cap) {
         net->transit_cap = net->transit_cap ? net->transit_cap * 2 : 64;
         net->transit = xrealloc(net->transit, net->transit_cap * sizeof(*net->transit));
+        net->free_places = xrealloc(net->free_places, net->transit_cap * sizeof(*net->free_places));
     }
     return net->transit_n++;
 }

@@ -29,6 +29,8 @@ struct sim_net {
     int64_t busy_ns[SIM_NET_MAX][SIM_NET_MAX];
     struct sim_transit *transit; /* under way, kept to be freed */
     size_t transit_n, transit_cap;
+    size_t *free_places; /* in transit, as many as it has room for */
+    size_t free_n;
     uint64_t sent, lost;
 };
 
