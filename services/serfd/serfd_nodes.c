@@ -13,6 +13,8 @@
 #include <math.h>
 #include <string.h>
 
+#define LOOKERS 24
+
 /* Every change of a node's state passes here. */
 static void node_set_state(struct serf *s, struct member *m, enum node_state state)
 {
@@ -43,7 +45,7 @@ static void queue_accusation(struct serf *s, enum ml_type type, const struct mem
     strbuf_fini(&b);
 }
 
-void nodes_announce(struct serf *s, struct member *m)
+static void put_alive(struct strbuf *out, const struct member *m)
 {
     struct msg_alive msg = {
         .inc = m->inc,
@@ -53,9 +55,15 @@ void nodes_announce(struct serf *s, struct member *m)
         .vsn = {m->vsn, sizeof(m->vsn)},
         .port = m->addr.port,
     };
+
+    msg_put(out, ML_ALIVE, &msg_alive_schema, &msg);
+}
+
+void nodes_announce(struct serf *s, struct member *m)
+{
     struct strbuf b = STRBUF_INIT;
 
-    msg_put(&b, ML_ALIVE, &msg_alive_schema, &msg);
+    put_alive(&b, m);
     (void)gossip_queue(s, &s->nodes_q, m->name, (struct span){(const uint8_t *)b.data, b.len});
     strbuf_fini(&b);
 }
@@ -79,6 +87,24 @@ static void refute(struct serf *s, uint32_t accused_inc)
     nodes_announce(s, s->self);
     core_note(s, LOG_DEBUG, "refuting a claim about this node claimed_inc=%u inc=%u", accused_inc,
               next);
+}
+
+/*
+ * Who still accuses us with an incarnation that we have refuted has missed the refutation: gossip
+ * reaches nearly all, not all. He gets it straight from us, or he will call us failed.
+ */
+static void tell_again(struct serf *s, struct span accuser)
+{
+    const struct member *m = table_find(s, accuser);
+    struct strbuf b = STRBUF_INIT;
+    struct span msg;
+
+    if (!m || m == s->self || !member_usable(m) || core_leaving(s))
+        return;
+    put_alive(&b, s->self);
+    msg = (struct span){(const uint8_t *)b.data, b.len};
+    gossip_send_plain(s, &m->addr, m, &msg, 1);
+    strbuf_fini(&b);
 }
 
 /* ---- suspicion (7.3) ---- */
@@ -314,10 +340,13 @@ void nodes_alive(struct serf *s, const struct node_claim *c)
 
 /* ---- suspect and dead ---- */
 
-/* In small pools everybody looks at a suspect out of turn, so that confirmations come at once. */
+/*
+ * In small pools everybody looks at a suspect out of turn, in large ones so many: confirmations
+ * come at once, and so does a refutation, for the ping tells the suspect.
+ */
 static void look_out_of_turn(struct serf *s, struct member *m)
 {
-    if (prng_below(&s->prng, MAX(s->n_list, (size_t)1)) < 8)
+    if (prng_below(&s->prng, MAX(s->n_list, (size_t)1)) < LOOKERS)
         probe_now(s, m);
 }
 
@@ -325,8 +354,13 @@ void nodes_suspect(struct serf *s, struct span name, uint32_t inc, struct span f
 {
     struct member *m = table_find(s, name);
 
-    if (!m || !m->in_list || inc < m->inc || from.len > SERF_NAME_MAX)
+    if (!m || !m->in_list || from.len > SERF_NAME_MAX)
         return;
+    if (inc < m->inc) {
+        if (m == s->self)
+            tell_again(s, from);
+        return;
+    }
     if (m->suspicion) {
         if (suspicion_confirm(s, m, from))
             queue_accusation(s, ML_SUSPECT, m, inc, from);

@@ -60,7 +60,7 @@ static struct member *probe_choose(struct serf *s)
     struct member *urgent = s->probe_urgent;
 
     s->probe_urgent = NULL;
-    if (urgent && member_usable(urgent))
+    if (urgent && urgent->in_list && urgent->state == NODE_SUSPECT)
         return urgent;
     for (size_t tries = 0; tries <= s->n_probe + 1; tries++) {
         if (s->probe_next >= s->n_probe) {
@@ -165,9 +165,7 @@ static void probe_succeed(struct serf *s)
 
 void probe_now(struct serf *s, struct member *m)
 {
-    if (s->probe.target == m)
-        return;
-    s->probe_urgent = m;
+    s->probe_urgent = m; /* again if it is the one: that ping did not tell it of the suspicion */
     if (!s->probe.target)
         core_arm(s, T_PROBE, s->now);
 }

@@ -158,8 +158,11 @@ START_TEST(test_refute)
     ck_assert_uint_eq(rig_stats(&rig).health_score, 1);
     rig_dead(&rig, "me.west", 51, "p0.west");
     ck_assert_uint_eq(rig_inc(&rig, "me.west"), 52);
-    rig_suspect(&rig, "me.west", 40, "p0.west"); /* old */
+    rig_forget(&rig);
+    rig_suspect(&rig, "me.west", 40, "p0.west"); /* old: he has missed the refutation */
     ck_assert_uint_eq(rig_inc(&rig, "me.west"), 52);
+    ck_assert_uint_eq(rig_last(&rig, ML_ALIVE, "me.west")->inc, 52);
+    ck_assert_uint_eq(rig_last(&rig, ML_ALIVE, "me.west")->to.ip[2], 10);
     rig_alive(&rig, "me.west", 52, 1); /* our own word */
     ck_assert_uint_eq(rig_inc(&rig, "me.west"), 52);
     rig_alive(&rig, "me.west", 60, 1); /* of an earlier life */
