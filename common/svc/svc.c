@@ -20,7 +20,6 @@
 #define STOP_MAX_MS      10000
 #define LOCK_WAIT_MS     5000 /* an earlier process of this name may be on its way out */
 #define LOCK_STEP_MS     20
-#define MALLOC_TRIM_KIB  128
 #define MALLOC_ARENA_MAX 2
 
 /* One process is one service: what svc_ready() and the signal handlers need beside the ctx. */
@@ -238,7 +237,6 @@ int svc_main(int argc, char **argv, const struct svc *svc)
     int err;
 
     mallopt(M_ARENA_MAX, MALLOC_ARENA_MAX);
-    mallopt(M_TRIM_THRESHOLD, MALLOC_TRIM_KIB * 1024);
     log_init(svc->name, LOG_INFO);
     if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
         log_warn("the supervisor's death will go unnoticed error=%s", strerror(errno));
