@@ -16,7 +16,9 @@ demo=$top/demo
 steppe=$prefix/bin/steppe
 nodes="west-server west-client1 west-client2 east-server east-client1 east-client2"
 
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+bold="" plain=""
+[ -t 1 ] && bold=$(printf '\033[1m') && plain=$(printf '\033[0m')
+say() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 fail() { # text, log
     printf '\nerror: %s\n' "$1" >&2
     if [ -n "${2:-}" ] && [ -f "$2" ]; then
@@ -158,7 +160,7 @@ sees_both() { [ "$(NOMAD_ADDR=http://$1:4646 "$steppe" server members | grep -c 
 run() { # expected exit status, command...: shows a command of the tutorial and what it prints
     local want=$1 rc
     shift
-    printf '\n\033[1m$ %s\033[0m\n' "$*"
+    printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"
     "$@"
     rc=$?
     [ $rc -eq "$want" ] ||
@@ -208,7 +210,7 @@ JOB
     say "Ask west about east, run a job there"
     run 0 steppe status -region=east
     run 0 steppe node status -region=east
-    printf '\n\033[1m$ cat %s\033[0m\n' "$demo/demo.nomad"
+    printf '\n%s$ cat %s%s\n' "$bold" "$demo/demo.nomad" "$plain"
     cat "$demo/demo.nomad"
     run 0 steppe job run -detach "$demo/demo.nomad"
     run 0 steppe status -region=east

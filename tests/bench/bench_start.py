@@ -80,8 +80,9 @@ def kills():
             leader = r.leader_node()
             rest = [n for n in r.servers if n is not leader]
             assert rest[0].register(steppe.job('before-%d' % i)).status == 200
+            killed = time.monotonic()
             leader.kill()
-            out.append(next_write(rest, time.monotonic()))
+            out.append(next_write(rest, killed))
             leader.start()
             leader.wait_leader()
             steppe.wait_for('%s to catch up' % leader.name, lambda: 'before-%d' % i in leader.job_ids('?stale'))
