@@ -297,6 +297,22 @@ static int core_message(struct raft *r, const struct raft_msg *m)
 
 /* ---- the other events ---- */
 
+/*
+ * The only voter, and as far as the log goes back there was no other: nobody can hold a lease that
+ * this server has granted. Else it waits like everybody: the change that made it the only voter may
+ * be uncommitted, and the old leader still reading by its lease.
+ */
+static bool core_always_alone(const struct raft *r)
+{
+    for (unsigned i = 0; i < r->configs_n; i++) {
+        const struct raft_config *c = &r->configs[i].config;
+
+        if (c->n > 0 && (raft_config_voters(c) != 1 || !raft_config_is_voter(c, r->opt.id)))
+            return false;
+    }
+    return r->self_voter;
+}
+
 static int core_start(struct raft *r, uint64_t applied)
 {
     if (r->started)
@@ -311,7 +327,7 @@ static int core_start(struct raft *r, uint64_t applied)
     r->heard_ns = r->now.ns;
     raft_config_use(r);
     raft_election_arm(r);
-    if (r->self_voter && r->quorum == 1)
+    if (core_always_alone(r))
         raft_campaign(r, false);
     return 0;
 }

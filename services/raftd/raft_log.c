@@ -183,5 +183,7 @@ struct raft_position raft_log_agree(const struct raft_log *l, uint64_t index, ui
         index = l->runs[run].index - 1;
         run--;
     }
+    if (l->runs[run].term > term) /* newer from the base on: they agree somewhere below it */
+        return (struct raft_position){l->base > 0 ? l->base - 1 : 0, 0};
     return (struct raft_position){index, l->runs[run].term};
 }

@@ -69,7 +69,8 @@ int raft_on_snapshot_reply(struct raft *r, const struct raft_msg *m)
     if (r->role != RAFT_LEADER || !p)
         return 0;
     if (m->snapshot_reply.done) {
-        if (m->snapshot_reply.index > r->commit)
+        /* Maybe installed for the leader before us, beyond what we know to be committed. */
+        if (m->snapshot_reply.index > r->log.last)
             return RAFT_E_BAD_MESSAGE;
         raft_peer_acked(r, p, m->snapshot_reply.index);
         /* Meanwhile the log may have been cut behind a newer one. */

@@ -50,40 +50,40 @@ static uint32_t pick(struct sim *s, const uint32_t *v, size_t n)
 
 static void options_draw(struct sim *s, struct sim_options *o)
 {
-    *o = (struct sim_options){
-        .voters = PICK(s, 1, 2, 3, 3, 3, 3, 4, 5, 5, 5),
-        .spares = PICK(s, 0, 0, 1, 2, 3),
-        .faults_ns = sim_range(s, 500, 3000) * NS_PER_MS,
-        .loss_permille = PICK(s, 0, 0, 10, 50, 140),
-        .double_permille = PICK(s, 0, 0, 10, 50, 140),
-        .delay_max_ns = PICK(s, 200, 1000, 5000, 20000, 100000) * NS_PER_US,
-        .fifo = sim_chance(s, 650),
-        .sync_max_ns = PICK(s, 50, 1000, 5000, 40000) * NS_PER_US,
-        .crash_permille = PICK(s, 0, 5, 20, 50),
-        .crash_all_permille = PICK(s, 0, 0, 3, 10),
-        .aim_permille = PICK(s, 0, 500, 900),
-        .restart_permille = PICK(s, 20, 100, 300),
-        .election_ns = PICK(s, 50, 150, 150, 300) * NS_PER_MS,
-        .partition_permille = PICK(s, 0, 5, 20, 50),
-        .heal_permille = PICK(s, 20, 50),
-        .disk_error_permille = PICK(s, 0, 0, 5, 20),
-        .transfer_permille = PICK(s, 0, 0, 10, 30),
-        .change_permille = PICK(s, 0, 0, 20, 100),
-        .propose_permille = PICK(s, 10, 50, 200),
-        .read_permille = PICK(s, 20, 100),
-        .drift_ppm = PICK(s, 0, 1000, 30000),
-        .msg_entries_max = PICK(s, 1, 3, 16, 1024),
-        .msg_bytes_max = PICK(s, 1, 100, 1000, 1000000),
-        .inflight_max = PICK(s, 1, 2, 8, 64),
-        .chunk_bytes = PICK(s, 64, 300, 1000, 10000),
-        .tail_bytes_max = PICK(s, 1, 200, 2000, 1000000),
-        .uncommitted_bytes_max = PICK(s, 200, 5000, 1000000),
-        .segment_bytes = PICK(s, 300, 2000, 20000, 1000000),
-        .snapshot_every = PICK(s, 5, 30, 100, 1000000),
-        .trailing = PICK(s, 0, 3, 50),
-        .lease_off = sim_chance(s, 300),
-        .entry_len_max = PICK(s, 0, 8, 60, 300),
-    };
+    /* Statements, not an initializer: their order is the same for every compiler. */
+    o->voters = PICK(s, 1, 2, 3, 3, 3, 3, 4, 5, 5, 5);
+    o->spares = PICK(s, 0, 0, 1, 2, 3);
+    o->faults_ns = sim_range(s, 500, 3000) * NS_PER_MS;
+    o->loss_permille = PICK(s, 0, 0, 10, 50, 140);
+    o->double_permille = PICK(s, 0, 0, 10, 50, 140);
+    o->delay_max_ns = PICK(s, 200, 1000, 5000, 20000, 100000) * NS_PER_US;
+    o->fifo = sim_chance(s, 650);
+    o->sync_max_ns = PICK(s, 50, 1000, 5000, 40000) * NS_PER_US;
+    o->crash_permille = PICK(s, 0, 5, 20, 50);
+    o->crash_all_permille = PICK(s, 0, 0, 3, 10);
+    o->aim_permille = PICK(s, 0, 500, 900);
+    o->restart_permille = PICK(s, 20, 100, 300);
+    o->election_ns = PICK(s, 50, 150, 150, 300) * NS_PER_MS;
+    o->partition_permille = PICK(s, 0, 5, 20, 50);
+    o->heal_permille = PICK(s, 20, 50);
+    o->disk_error_permille = PICK(s, 0, 0, 5, 20);
+    o->transfer_permille = PICK(s, 0, 0, 10, 30);
+    o->change_permille = PICK(s, 0, 0, 20, 100);
+    o->propose_permille = PICK(s, 10, 50, 200);
+    o->read_permille = PICK(s, 20, 100);
+    o->drift_ppm = PICK(s, 0, 1000, 30000);
+    o->msg_entries_max = PICK(s, 1, 3, 16, 1024);
+    o->msg_bytes_max = PICK(s, 1, 100, 1000, 1000000);
+    o->inflight_max = PICK(s, 1, 2, 8, 64);
+    o->chunk_bytes = PICK(s, 64, 300, 1000, 10000);
+    o->tail_bytes_max = PICK(s, 1, 200, 2000, 1000000);
+    o->uncommitted_bytes_max = PICK(s, 200, 5000, 1000000);
+    o->segment_bytes = PICK(s, 300, 2000, 20000, 1000000);
+    o->snapshot_every = PICK(s, 5, 30, 100, 1000000);
+    o->trailing = PICK(s, 0, 3, 50);
+    o->lease_off = sim_chance(s, 300);
+    o->entry_len_max = PICK(s, 0, 8, 60, 300);
+    o->real_machine = sim_chance(s, 250);
     if (o->voters + o->spares > SIM_NODES_MAX)
         o->spares = SIM_NODES_MAX - o->voters;
 }
@@ -95,7 +95,7 @@ static void options_print(const struct sim_options *o)
            "heal=%u disk_error=%u transfer=%u "
            "change=%u propose=%u read=%u drift_ppm=%u msg_entries=%u msg_bytes=%u inflight=%u "
            "chunk=%u tail=%u uncommitted=%u segment=%u snapshot_every=%u trailing=%u lease_off=%d "
-           "entry_len=%u\n",
+           "entry_len=%u real_machine=%d\n",
            o->voters, o->spares, (long)(o->faults_ns / NS_PER_MS), o->loss_permille,
            o->double_permille, (long)(o->delay_max_ns / NS_PER_US), o->fifo,
            (long)(o->sync_max_ns / NS_PER_US), o->crash_permille, o->crash_all_permille,
@@ -104,7 +104,7 @@ static void options_print(const struct sim_options *o)
            o->change_permille, o->propose_permille, o->read_permille, o->drift_ppm,
            o->msg_entries_max, o->msg_bytes_max, o->inflight_max, o->chunk_bytes, o->tail_bytes_max,
            o->uncommitted_bytes_max, o->segment_bytes, o->snapshot_every, o->trailing, o->lease_off,
-           o->entry_len_max);
+           o->entry_len_max, o->real_machine);
 }
 
 /* ---- one run ---- */

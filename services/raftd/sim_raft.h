@@ -48,22 +48,33 @@ struct sim_options {
     uint32_t uncommitted_bytes_max, segment_bytes, snapshot_every, trailing;
     bool lease_off;
     unsigned entry_len_max;
+    bool real_machine;
 };
 
 /* ---- the state machine ---- */
 
-#define FSM_SLOTS 32
-
-struct fsm {
+/*
+ * A chain of hashes over all that was applied, and in some runs raftd's real state machine
+ * (common/state) over a store in memory besides.
+ */
+struct machine {
     uint64_t applied;
-    uint64_t hash; /* of everything applied, in order */
-    uint64_t slots[FSM_SLOTS];
+    uint64_t hash;       /* of everything applied, in order */
+    struct store *store; /* NULL: only the chain */
+    struct fsm *fsm;
 };
-void fsm_reset(struct fsm *f);
-void fsm_apply(struct fsm *f, const struct raft_entry *e);
-size_t fsm_snapshot_len(void);
-void fsm_snapshot(const struct fsm *f, uint8_t *buf);
-int fsm_restore(struct fsm *f, const uint8_t *buf, size_t len);
+void machine_init(struct machine *m, bool real);
+void machine_fini(struct machine *m);
+void machine_reset(struct machine *m); /* empty again */
+/* Entries of rising index, in one transaction. Returns 0, or what the state machine returned. */
+int machine_apply(struct machine *m, const struct raft_entry *entries, unsigned n);
+void machine_snapshot(struct machine *m, struct strbuf *out);
+/* -EBADMSG. */
+int machine_restore(struct machine *m, const uint8_t *buf, size_t len);
+/* Of the whole state, not its history; never 0. */
+uint64_t machine_digest(struct machine *m);
+/* A command for the real one: well formed, refused, or no command at all. */
+void machine_command(struct sim *s, uint64_t no, struct strbuf *out);
 
 /* ---- one server ---- */
 
@@ -109,7 +120,7 @@ struct node {
     struct wal *wal;
     struct sim_disk *disk;
     struct wal_fs fs;
-    struct fsm fsm;
+    struct machine machine;
     int64_t clock_offset_ns, clock_ppm;
     uint64_t tick_no;
     uint64_t seq_written, seq_syncing, seq_synced;
@@ -133,7 +144,8 @@ struct node {
 /* ---- all of it ---- */
 
 struct world_entry {
-    uint64_t term, hash, cmd;
+    uint64_t term;
+    uint64_t in_term; /* of the leader that committed it */
 };
 
 struct world {
@@ -153,6 +165,8 @@ struct world {
     size_t committed_n, committed_cap;
     uint64_t *state_hash; /* after applying index i; 0: nobody has yet */
     size_t state_n, state_cap;
+    uint64_t *digest; /* of the whole state at an index, as far as somebody looked */
+    size_t digest_cap;
     uint64_t *leader_of; /* term -> id */
     size_t leader_n, leader_cap;
     uint64_t *votes[SIM_NODES_MAX]; /* voter, term -> candidate */
@@ -201,7 +215,8 @@ void check_init(struct world *w);
 void check_fini(struct world *w);
 void check_step(struct node *n, const struct raft_out *out);
 void check_sent(struct node *n, const struct raft_msg *m); /* when it leaves the server */
-void check_applied(struct node *n);
+void check_applied(struct node *n, uint64_t index, uint64_t hash);
+void check_state(struct node *n); /* the whole state: now and then, for it is slow */
 void check_synced(struct node *n, uint64_t seq);
 void check_installed(struct node *n, uint64_t index);
 void check_recovered(struct node *n);

@@ -85,6 +85,7 @@ void check_fini(struct world *w)
     free(w->map);
     free(w->committed);
     free(w->state_hash);
+    free(w->digest);
     free(w->leader_of);
     for (unsigned i = 0; i < SIM_NODES_MAX; i++) {
         struct shadow *s = &w->nodes[i].shadow;
@@ -179,6 +180,10 @@ void check_recovered(struct node *n)
         world_fail(n->w, "server %u: term %lu vote %lu were durable, back are %lu and %lu",
                    n->no + 1, (unsigned long)s->term, (unsigned long)s->vote,
                    (unsigned long)st.term, (unsigned long)st.vote);
+    /* A snapshot whose installation the crash cut short replaces a log that does not fit it. */
+    if (n->snap_index > s->base && n->snap_index <= s->base + s->n &&
+        s->terms[n->snap_index - s->base - 1] != raft_term_at(n->raft, n->snap_index))
+        s->n = n->snap_index - s->base;
     for (uint64_t i = MAX(MAX(s->base, st.base_index), n->snap_index) + 1; i <= s->base + s->n;
          i++) {
         uint64_t term = raft_term_at(n->raft, i);
@@ -331,13 +336,13 @@ static void check_leader(struct node *n)
     n->last_leader_term = term;
     world_log(w, n, "leads term %lu, last %lu", (unsigned long)term,
               (unsigned long)raft_last_index(n->raft));
-    /* Leader Completeness (R 5.4.3). */
+    /* Leader Completeness (R 5.4.3): what an older term has committed. */
     for (uint64_t i = w->committed_n - 1; i > 0; i--) {
         uint64_t have = raft_term_at(n->raft, i);
 
         if (have == 0 && i <= raft_last_index(n->raft))
             break; /* below the log: in its snapshot, whose state is checked */
-        if (have != w->committed[i].term) {
+        if (have != w->committed[i].term && w->committed[i].in_term < term) {
             world_fail(w, "leader %u of term %lu lacks entry %lu of term %lu", n->no + 1,
                        (unsigned long)term, (unsigned long)i, (unsigned long)w->committed[i].term);
             return;
@@ -393,7 +398,7 @@ static void check_commit(struct node *n)
             w->committed_cap *= 2;
             w->committed = xrealloc(w->committed, w->committed_cap * sizeof(*w->committed));
         }
-        w->committed[w->committed_n++] = (struct world_entry){.term = term};
+        w->committed[w->committed_n++] = (struct world_entry){term, raft_term(n->raft)};
         w->count.commits++;
         check_majority(n, i, term);
     }
@@ -417,15 +422,27 @@ void check_step(struct node *n, const struct raft_out *out)
 }
 
 /* The same index, the same state. */
-void check_applied(struct node *n)
+void check_applied(struct node *n, uint64_t index, uint64_t hash)
 {
     struct world *w = n->w;
-    uint64_t *h = u64_at(&w->state_hash, &w->state_cap, n->fsm.applied);
+    uint64_t *h = u64_at(&w->state_hash, &w->state_cap, index);
 
-    if (*h && *h != n->fsm.hash)
+    if (*h && *h != hash)
+        world_fail(w, "server %u has another history at entry %lu", n->no + 1,
+                   (unsigned long)index);
+    *h = hash;
+}
+
+void check_state(struct node *n)
+{
+    struct world *w = n->w;
+    uint64_t digest = machine_digest(&n->machine);
+    uint64_t *d = u64_at(&w->digest, &w->digest_cap, n->machine.applied);
+
+    if (*d && *d != digest)
         world_fail(w, "server %u has another state after entry %lu", n->no + 1,
-                   (unsigned long)n->fsm.applied);
-    *h = n->fsm.hash;
+                   (unsigned long)n->machine.applied);
+    *d = digest;
 }
 
 /* Linearizable: it sees everything that was acknowledged before it was asked. */
@@ -457,8 +474,11 @@ void check_converged(struct world *w, bool *ret_done)
         const struct raft_server *s = &raft_config_latest(leader->raft, NULL)->servers[i];
         struct node *n = &w->nodes[s->id - 1];
 
-        if (!n->up || n->fsm.applied != raft_commit_index(leader->raft))
+        if (!n->up || n->machine.applied != raft_commit_index(leader->raft))
             return;
     }
-    *ret_done = leader->fsm.applied >= w->acked;
+    for (unsigned i = 0; i < w->nodes_n; i++)
+        if (w->nodes[i].up && w->nodes[i].machine.applied > 0)
+            check_state(&w->nodes[i]);
+    *ret_done = leader->machine.applied >= w->acked;
 }

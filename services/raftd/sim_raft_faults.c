@@ -39,6 +39,23 @@ static struct node *random_victim(struct world *w)
 
 /* ---- clients ---- */
 
+static struct raft_payload client_payload(struct world *w)
+{
+    struct raft_buf *b;
+
+    w->cmd++;
+    if (w->opt.real_machine && !sim_chance(&w->sim, 100)) {
+        w->frame.len = 0;
+        machine_command(&w->sim, w->cmd, &w->frame);
+        b = raft_buf_copy(w->frame.data, (uint32_t)w->frame.len);
+    } else {
+        b = raft_buf_new((uint32_t)prng_below(&w->sim.prng, w->opt.entry_len_max + 1));
+        for (uint32_t k = 0; k < b->len; k++)
+            b->data[k] = (uint8_t)(w->cmd >> (8 * (k % 8)));
+    }
+    return (struct raft_payload){b, b->data, b->len};
+}
+
 void client_propose(struct node *n)
 {
     struct world *w = n->w;
@@ -48,16 +65,8 @@ void client_propose(struct node *n)
     uint64_t first = raft_last_index(n->raft) + 1, term = raft_term(n->raft), life = n->life;
     int err;
 
-    for (unsigned i = 0; i < count; i++) {
-        uint32_t len = (uint32_t)prng_below(&w->sim.prng, w->opt.entry_len_max + 1);
-
-        p[i].buf = raft_buf_new(len);
-        p[i].data = p[i].buf->data;
-        p[i].len = len;
-        w->cmd++;
-        for (uint32_t k = 0; k < len; k++)
-            p[i].buf->data[k] = (uint8_t)(w->cmd >> (8 * (k % 8)));
-    }
+    for (unsigned i = 0; i < count; i++)
+        p[i] = client_payload(w);
     /* Noted before the step: a single server may apply it within. */
     if (n->proposals_n + count <= NODE_PROPOSALS_MAX) {
         for (unsigned i = 0; i < count; i++)

@@ -10,6 +10,8 @@
 #include "sim_raft_disk.h"
 #include "wal_internal.h"
 
+#define NODE_BATCH_MAX 16
+
 /* ---- time ---- */
 
 /* Clocks of servers differ and drift: the core never sees virtual time itself. */
@@ -205,24 +207,25 @@ static void node_ack(struct node *n, uint64_t index, uint64_t term)
 
 static int node_take_snapshot(struct node *n)
 {
-    struct raft_snapshot_meta meta = {.index = n->fsm.applied,
-                                      .term = raft_term_at(n->raft, n->fsm.applied)};
+    struct raft_snapshot_meta meta = {.index = n->machine.applied,
+                                      .term = raft_term_at(n->raft, n->machine.applied)};
     struct raft_event ev = {.type = RAFT_EV_SNAPSHOT_TAKEN, .taken = {.meta = &meta}};
     const struct raft_config *c = raft_config_at(n->raft, meta.index, &meta.config_index);
-    uint8_t *buf = xmalloc(fsm_snapshot_len());
+    struct strbuf state = STRBUF_INIT;
     struct snap_writer *sw;
     struct wal_state st;
     int err;
 
     assert(c && meta.term > 0);
     meta.config = *c;
-    fsm_snapshot(&n->fsm, buf);
+    machine_snapshot(&n->machine, &state);
+    check_state(n);
     err = snap_create(&n->fs, &meta, &sw);
     if (err == 0) {
-        snap_write(sw, buf, fsm_snapshot_len());
+        snap_write(sw, state.data, state.len);
         err = snap_commit(sw, &meta);
     }
-    free(buf);
+    strbuf_fini(&state);
     if (err == 0)
         err = snap_prune(&n->fs, 2);
     if (err == 0)
@@ -243,48 +246,64 @@ static void node_snapshot_due(void *arg, uint64_t life, uint64_t b UNUSED)
     int err;
 
     if (!node_alive(n, life) || n->in ||
-        n->fsm.applied < n->snap_index + n->w->opt.snapshot_every ||
-        raft_term_at(n->raft, n->fsm.applied) == 0)
+        n->machine.applied < n->snap_index + n->w->opt.snapshot_every ||
+        raft_term_at(n->raft, n->machine.applied) == 0)
         return;
-    if (!raft_config_at(n->raft, n->fsm.applied, NULL))
+    if (!raft_config_at(n->raft, n->machine.applied, NULL))
         return; /* several changes ahead of what is applied: a later snapshot will do */
     err = node_take_snapshot(n);
     if (err)
         node_disk_error(n, err);
 }
 
-static int node_apply(struct node *n, uint64_t first, uint64_t last)
+/* The next entries to apply, from memory or from the log on disk. Returns how many. */
+static unsigned node_gather(struct node *n, uint64_t first, uint64_t last,
+                            struct raft_entry entries[static NODE_BATCH_MAX],
+                            struct raft_buf **ret_buf)
 {
-    uint64_t before = n->fsm.applied;
+    unsigned max = (unsigned)MIN(last - first + 1, NODE_BATCH_MAX), k = 0;
+    int r;
 
-    for (uint64_t i = first; i <= last && !world_failed(n->w); i++) {
-        const struct raft_entry *e = raft_entry_at(n->raft, i);
+    for (; k < max; k++) {
+        const struct raft_entry *e = raft_entry_at(n->raft, first + k);
+
+        if (!e)
+            break;
+        entries[k] = *e;
+    }
+    if (k > 0)
+        return k;
+    r = wal_read(n->wal, first, max, 1000, entries, ret_buf);
+    if (r <= 0)
+        world_fail(n->w, "server %u cannot read entry %lu to apply it: %d", n->no + 1,
+                   (unsigned long)first, r);
+    return r > 0 ? (unsigned)r : 0;
+}
+
+static void node_apply(struct node *n, uint64_t first, uint64_t last)
+{
+    uint64_t before = n->machine.applied;
+
+    if (first != before + 1)
+        world_fail(n->w, "server %u was told to apply %lu after %lu", n->no + 1,
+                   (unsigned long)first, (unsigned long)before);
+    while (first <= last && !world_failed(n->w)) {
+        struct raft_entry entries[NODE_BATCH_MAX];
         struct raft_buf *buf = NULL;
-        struct raft_entry one;
+        unsigned k = node_gather(n, first, last, entries, &buf);
+        int err = machine_apply(&n->machine, entries, k);
 
-        if (!e) {
-            int r = wal_read(n->wal, i, 1, 1, &one, &buf);
-
-            if (r != 1) {
-                world_fail(n->w, "server %u cannot read entry %lu to apply it: %d", n->no + 1,
-                           (unsigned long)i, r);
-                return 0;
-            }
-            e = &one;
-        }
-        if (i != n->fsm.applied + 1) {
-            world_fail(n->w, "server %u was told to apply %lu after %lu", n->no + 1,
-                       (unsigned long)i, (unsigned long)n->fsm.applied);
-        } else {
-            fsm_apply(&n->fsm, e);
-            check_applied(n);
-            node_ack(n, i, e->term);
-        }
+        if (err)
+            world_fail(n->w, "server %u cannot apply %lu: %d", n->no + 1, (unsigned long)first,
+                       err);
+        check_applied(n, n->machine.applied, n->machine.hash);
+        for (unsigned i = 0; i < k; i++)
+            node_ack(n, entries[i].index, entries[i].term);
+        first += k;
         raft_buf_unref(buf);
     }
-    if (n->fsm.applied / n->w->opt.snapshot_every != before / n->w->opt.snapshot_every)
+    if (n->machine.applied / n->w->opt.snapshot_every != before / n->w->opt.snapshot_every)
         sim_after(&n->w->sim, 0, node_snapshot_due, n, n->life, 0);
-    return 0;
 }
 
 /* ---- what the core asks to be read ---- */
@@ -381,13 +400,13 @@ static int node_restore(struct node *n, uint64_t index)
         return err;
     buf = xmalloc(snap_state_bytes(r) + 1);
     len = snap_read_state(r, 0, buf, snap_state_bytes(r));
-    if (len < 0 || fsm_restore(&n->fsm, buf, (size_t)len) != 0)
+    if (len < 0 || machine_restore(&n->machine, buf, (size_t)len) != 0)
         world_fail(n->w, "server %u cannot restore its snapshot", n->no + 1);
-    else if (snap_meta(r)->index != index || n->fsm.applied != index)
+    else if (snap_meta(r)->index != index || n->machine.applied != index)
         world_fail(n->w, "server %u restored %lu instead of %lu", n->no + 1,
-                   (unsigned long)n->fsm.applied, (unsigned long)index);
+                   (unsigned long)n->machine.applied, (unsigned long)index);
     else
-        check_applied(n);
+        check_state(n);
     free(buf);
     snap_close(r);
     return 0;
@@ -503,6 +522,7 @@ void node_init(struct world *w, unsigned no)
     *n = (struct node){.w = w, .no = no};
     n->disk = sim_disk_new(&w->sim.prng);
     n->fs = sim_wal_fs(n->disk);
+    machine_init(&n->machine, w->opt.real_machine);
     n->clock_offset_ns = sim_range(&w->sim, 0, 1000 * NS_PER_SEC);
     n->clock_ppm = sim_range(&w->sim, -(int64_t)w->opt.drift_ppm, w->opt.drift_ppm);
 }
@@ -528,6 +548,7 @@ void node_fini(struct node *n)
 {
     node_close(n);
     n->disk = sim_disk_free(n->disk);
+    machine_fini(&n->machine);
     free(n->gated);
     n->gated = NULL;
 }
@@ -583,7 +604,7 @@ static int node_load(struct node *n, struct errtext *e)
     if (n->snap_index)
         raft_load_log_base(n->raft, (struct raft_position){st.base_index, st.base_term});
     err = wal_replay(n->wal, st.base_index + 1, node_load_entry, n);
-    if (err == 0 && n->fsm.applied < n->snap_index)
+    if (err == 0 && n->machine.applied < n->snap_index)
         err = node_restore(n, n->snap_index);
     return err;
 }
@@ -624,7 +645,7 @@ void node_start(struct node *n)
     }
     n->up = n->running = true;
     check_recovered(n);
-    ev.start.applied = n->fsm.applied;
+    ev.start.applied = n->machine.applied;
     node_step(n, &ev);
 }
 
@@ -636,7 +657,7 @@ void node_crash(struct node *n, bool power)
     n->w->count.crashes++;
     if (power) {
         sim_disk_crash(n->disk);
-        fsm_reset(&n->fsm);
+        machine_reset(&n->machine);
     } else {
         sim_disk_fail_after(n->disk, 0, 0);
     }

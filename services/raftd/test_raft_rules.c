@@ -799,6 +799,57 @@ START_TEST(test_snapshot_that_the_log_covers_is_not_installed)
 }
 END_TEST
 
+/* Installed for the leader before: the new one has the entry, but does not know it is committed. */
+START_TEST(test_snapshot_reply_beyond_the_new_leaders_commit)
+{
+    struct raft_msg m = {.type = RAFT_MSG_SNAPSHOT_REPLY, .from = 2, .to = 1};
+    struct raft_peer_info p;
+
+    TG_TEST(g, 3, 3);
+    tg_log(&g, 1, 2, (const uint64_t[]){2, 2, 2, 0});
+    tg_log(&g, 2, 2, (const uint64_t[]){2, 2, 2, 0});
+    tg_start_all(&g);
+    tg_tick(&g, 1, 201);
+    for (int i = 0; i < 2; i++) {
+        tg_deliver_some(&g, 1, 3);
+        tg_deliver_some(&g, 3, 1);
+    }
+    ck_assert_int_eq(raft_role(g.s[1].r), RAFT_LEADER);
+    ck_assert_uint_eq(raft_commit_index(g.s[1].r), 0);
+    m.term = raft_term(g.s[1].r);
+    m.snapshot_reply.index = 3;
+    m.snapshot_reply.done = true;
+    ck_assert_int_eq(tg_receive(&g, 1, &m), 0);
+    ck_assert(raft_peer_info(g.s[1].r, 2, &p));
+    ck_assert_uint_eq(p.match, 3);
+    m.snapshot_reply.index = 9; /* that log it has not */
+    ck_assert_int_eq(tg_receive(&g, 1, &m), RAFT_E_BAD_MESSAGE);
+    tg_fini(&g);
+}
+END_TEST
+
+/* The change that made it the only voter may be unknown to a leader that still reads by a lease. */
+START_TEST(test_only_voter_after_a_change_waits_for_the_old_lease)
+{
+    TG_TEST(g, 2, 2);
+    tg_start_all(&g);
+    tg_elect(&g, 1);
+    tg_change(&g, 1, RAFT_REMOVE, 1);
+    tg_deliver_some(&g, 1, 2);
+    tg_drop(&g, 0, 0);
+    tg_stop(&g, 2);
+    tg_start(&g, 2);
+    ck_assert_int_eq(raft_role(g.s[2].r), RAFT_FOLLOWER);
+    tg_read(&g, 1, 1); /* still right: nobody can have written since */
+    ck_assert_uint_eq(g.s[1].reads_n, 1);
+    tg_tick(&g, 2, 201);
+    ck_assert_int_eq(raft_role(g.s[2].r), RAFT_LEADER);
+    tg_read(&g, 1, 2);
+    ck_assert_uint_eq(g.s[1].reads_n, 1);
+    tg_fini(&g);
+}
+END_TEST
+
 START_TEST(test_deadlines_move_with_the_role)
 {
     TG_TEST(g, 3, 3);
@@ -855,6 +906,8 @@ int main(void)
     tcase_add_test(t, test_server_that_an_uncommitted_change_removes_may_still_campaign);
     tcase_add_test(t, test_snapshot_streams_in_chunks);
     tcase_add_test(t, test_snapshot_that_the_log_covers_is_not_installed);
+    tcase_add_test(t, test_snapshot_reply_beyond_the_new_leaders_commit);
+    tcase_add_test(t, test_only_voter_after_a_change_waits_for_the_old_lease);
     tcase_add_test(t, test_deadlines_move_with_the_role);
     suite_add_tcase(s, t);
     r = srunner_create(s);
