@@ -13,6 +13,7 @@
 #define RETRY_TIMEOUT_MS 12000
 #define REJOIN_BATCH     3    /* old members asked at a time */
 #define REJOIN_WAIT_MS   5000 /* between rounds while nobody answers */
+#define OPEN_WAIT_MAX_MS 1500 /* for the pool of old, before the other services may ask */
 
 /* One order to join. Lives until all of its targets have ended, fn is called earlier if need be. */
 struct join_op {
@@ -39,7 +40,8 @@ struct serfd_joiner {
     struct serfd *sd;
     struct join_op *ops;
     uint64_t next_id;
-    uv_timer_t retry_timer, rejoin_timer;
+    uv_timer_t retry_timer, rejoin_timer, open_timer;
+    bool opened; /* the other services may ask */
     int retries;
     struct snapshot old;
     size_t old_next;
@@ -253,6 +255,7 @@ static bool is_alone(const struct serfd *sd)
 }
 
 static void on_rejoin_timer(uv_timer_t *t);
+static void open_soon(struct serfd_joiner *j);
 
 static void on_rejoined(void *user, unsigned num_joined, const char *error)
 {
@@ -263,8 +266,11 @@ static void on_rejoined(void *user, unsigned num_joined, const char *error)
         return;
     if (num_joined > 0) {
         log_info("rejoined the pool that the snapshot knows");
+        open_soon(j);
         return;
     }
+    if (j->old_next >= j->old.n)
+        open_soon(j);
     uv_timer_start(&j->rejoin_timer, on_rejoin_timer, j->old_next < j->old.n ? 1 : REJOIN_WAIT_MS,
                    0);
 }
@@ -369,6 +375,40 @@ static void on_start_joined(void *user, unsigned num_joined, const char *error)
     svc_ready(j->sd->ctx);
 }
 
+/* ---- the way in for the other services ---- */
+
+static void open_up(struct serfd_joiner *j)
+{
+    const struct conf_join *c = &j->sd->ctx->conf->server.join;
+    struct errtext e = {""};
+
+    if (j->opened)
+        return;
+    j->opened = true;
+    uv_timer_stop(&j->open_timer);
+    if (serfd_rpc_init(j->sd, &e)) {
+        svc_fatal(j->sd->ctx, "%s", e.text);
+        return;
+    }
+    if (c->start_join.n > 0)
+        serfd_join(j->sd, c->start_join.items, c->start_join.n, START_TIMEOUT_MS, on_start_joined,
+                   j);
+    else
+        svc_ready(j->sd->ctx);
+}
+
+static void on_open_timer(uv_timer_t *t)
+{
+    open_up(t->data);
+}
+
+/* Not at once: the end of a join is told within a step of the core. */
+static void open_soon(struct serfd_joiner *j)
+{
+    if (!j->opened)
+        uv_timer_start(&j->open_timer, on_open_timer, 0, 0);
+}
+
 void serfd_joiner_init(struct serfd *sd)
 {
     struct serfd_joiner *j = xcalloc(1, sizeof(*j));
@@ -377,7 +417,8 @@ void serfd_joiner_init(struct serfd *sd)
     sd->joiner = j;
     uv_timer_init(sd->ctx->loop, &j->retry_timer);
     uv_timer_init(sd->ctx->loop, &j->rejoin_timer);
-    j->retry_timer.data = j->rejoin_timer.data = j;
+    uv_timer_init(sd->ctx->loop, &j->open_timer);
+    j->retry_timer.data = j->rejoin_timer.data = j->open_timer.data = j;
 }
 
 void serfd_joiner_start(struct serfd *sd)
@@ -388,10 +429,14 @@ void serfd_joiner_start(struct serfd *sd)
     load_snapshot(j);
     if (c->retry_join.n > 0)
         uv_timer_start(&j->retry_timer, on_retry_timer, 0, 0);
-    if (c->start_join.n > 0)
-        serfd_join(sd, c->start_join.items, c->start_join.n, START_TIMEOUT_MS, on_start_joined, j);
+    /*
+     * A restarted serfd must not tell the node's router that there is nobody: first it asks the
+     * pool of old, which takes milliseconds when somebody is there.
+     */
+    if (j->old.n > 0)
+        uv_timer_start(&j->open_timer, on_open_timer, OPEN_WAIT_MAX_MS, 0);
     else
-        svc_ready(sd->ctx);
+        open_up(j);
 }
 
 static void joiner_closed(uv_handle_t *h)
@@ -413,5 +458,6 @@ void serfd_joiner_fini(struct serfd *sd)
     }
     snapshot_fini(&j->old);
     uv_close((uv_handle_t *)&j->retry_timer, NULL);
+    uv_close((uv_handle_t *)&j->open_timer, NULL);
     uv_close((uv_handle_t *)&j->rejoin_timer, joiner_closed);
 }

@@ -262,7 +262,11 @@ int serfd_rpc_init(struct serfd *sd, struct errtext *e)
     _cleanup_(freep) char *events = conf_run_ipc(sd->ctx->conf, "serfd.events");
     int r = bus_server_new(sd->ctx->bus, sock, on_request, sd, &sd->server, e);
 
-    return r ? r : bus_pub_new(sd->ctx->bus, events, &sd->pub, e);
+    if (r == 0)
+        r = bus_pub_new(sd->ctx->bus, events, &sd->pub, e);
+    if (r == 0)
+        bus_pub_version(sd->pub, serfd_version(sd));
+    return r;
 }
 
 void serfd_rpc_fini(struct serfd *sd)

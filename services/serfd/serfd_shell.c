@@ -135,11 +135,14 @@ int serfd_step(struct serfd *sd, struct serf_event *ev)
 {
     int r;
 
+    assert(!sd->stepping);
+    sd->stepping = true;
     ev->now = clock_mono();
     serf_out_reset(&sd->out);
     r = serf_step(sd->serf, ev, &sd->out);
     for (size_t i = 0; i < sd->out.n; i++)
         carry_out(sd, &sd->out.effects[i]);
+    sd->stepping = false;
     return r;
 }
 
@@ -324,8 +327,6 @@ int serfd_init(struct svc_ctx *ctx, struct errtext *e)
     }
     if (r == 0)
         r = serfd_streams_listen(sd, e);
-    if (r == 0)
-        r = serfd_rpc_init(sd, e);
     strbuf_fini(&name);
     strbuf_fini(&meta);
     if (r)

@@ -25,6 +25,7 @@ struct serfd {
     struct svc_ctx *ctx;
     struct serf *serf;
     struct serf_out out;
+    bool stepping;
     struct seal_keyring keyring;
     struct gossip_addr listen_addr, advertise_addr;
 
@@ -84,7 +85,7 @@ void serfd_joiner_fini(struct serfd *sd);
 void serfd_join(struct serfd *sd, char *const *addrs, size_t n, unsigned timeout_ms,
                 serfd_join_fn *fn, void *user);
 void serfd_joined(struct serfd *sd, const struct serf_effect *fx, const char *text);
-/* start_join, retry_join and what the snapshot knows. Calls svc_ready() when it may. */
+/* start_join, retry_join and what the snapshot knows; then the bus and svc_ready(). */
 void serfd_joiner_start(struct serfd *sd);
 
 /* serfd_rpc.c */
