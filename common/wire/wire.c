@@ -6,6 +6,8 @@
 #include <pb_encode.h>
 #include <string.h>
 
+#define ENCODE_ROOM 4096 /* of most messages */
+
 static size_t encode_fixed(const pb_msgdesc_t *fields, const void *msg, uint8_t *buf)
 {
     pb_ostream_t s = pb_ostream_from_buffer(buf, WIRE_ENVELOPE_MAX);
@@ -53,21 +55,28 @@ int wire_reply_decode(const void *data, size_t len, steppe_Reply *ret, struct er
 
 int wire_encode(const pb_msgdesc_t *fields, const void *msg, struct strbuf *out)
 {
-    pb_ostream_t s;
-    size_t size;
-    char *p;
+    size_t room = MAX(out->cap - out->len, (size_t)ENCODE_ROOM + 1) - 1;
 
-    if (!pb_get_encoded_size(&size, fields, msg))
-        return -EINVAL;
-    p = strbuf_reserve(out, size);
-    if (!p)
-        return -EMSGSIZE;
-    s = pb_ostream_from_buffer((pb_byte_t *)p, size);
-    if (!pb_encode(&s, fields, msg))
-        return -EINVAL;
-    out->len += s.bytes_written;
-    out->data[out->len] = 0;
-    return 0;
+    /* Into what is there, larger each time: nanopb's own way to learn the size is to encode once
+     * more, and once more again for each level of messages within messages. */
+    for (;; room *= 4) {
+        size_t left = out->len_max ? out->len_max - out->len : SIZE_MAX;
+        char *p = strbuf_reserve(out, MIN(room, left));
+        pb_ostream_t s = pb_ostream_from_buffer((pb_byte_t *)p, MIN(room, left));
+
+        if (!p)
+            return -EMSGSIZE;
+        if (pb_encode(&s, fields, msg)) {
+            out->len += s.bytes_written;
+            out->data[out->len] = 0;
+            return 0;
+        }
+        out->data[out->len] = 0;
+        if (strcmp(PB_GET_ERROR(&s), "stream full") != 0)
+            return -EINVAL;
+        if (room >= left)
+            return -EMSGSIZE;
+    }
 }
 
 int wire_decode(const pb_msgdesc_t *fields, const void *data, size_t len, void *msg,

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#include <check.h>
+#include <errno.h>
+#include <pb_decode.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "member.pb.h"
+#include "wire/wire.h"
+
+START_TEST(test_envelopes)
+{
+    steppe_Request req = {.version = WIRE_VERSION, .method = 23, .stale = true, .hops = 2}, back;
+    steppe_Reply rep = {.version = WIRE_VERSION, .code = 404, .index = UINT64_MAX}, rback;
+    uint8_t buf[WIRE_ENVELOPE_MAX];
+    struct errtext e;
+    size_t n;
+
+    (void)snprintf(req.region, sizeof(req.region), "east");
+    memset(req.prefix, 'x', sizeof(req.prefix) - 1); /* the longest of each text fits */
+    memset(req.namespace, 'n', sizeof(req.namespace) - 1);
+    memset(req.token, 't', sizeof(req.token) - 1);
+    n = wire_request_encode(&req, buf);
+    ck_assert_int_eq(wire_request_decode(buf, n, &back, &e), 0);
+    ck_assert_str_eq(back.region, "east");
+    ck_assert_str_eq(back.prefix, req.prefix);
+    ck_assert_uint_eq(back.hops, 2);
+    memset(rep.error, 'e', sizeof(rep.error) - 1);
+    n = wire_reply_encode(&rep, buf);
+    ck_assert_int_eq(wire_reply_decode(buf, n, &rback, &e), 0);
+    ck_assert_uint_eq(rback.index, UINT64_MAX);
+    ck_assert_str_eq(rback.error, rep.error);
+    /* Damage, another version, nothing at all. */
+    ck_assert_int_eq(wire_reply_decode(buf, n - 1, &rback, &e), -EBADMSG);
+    ck_assert_int_eq(wire_request_decode("", 0, &back, &e), -EBADMSG);
+    req.version = WIRE_VERSION + 1;
+    n = wire_request_encode(&req, buf);
+    ck_assert_int_eq(wire_request_decode(buf, n, &back, &e), -EBADMSG);
+    ck_assert_ptr_nonnull(strstr(e.text, "version 2"));
+}
+END_TEST
+
+/* A list of n regions named r0, r1, ... as encoded bytes. */
+static void encode_regions(size_t n, struct strbuf *out)
+{
+    char **names = xcalloc(n, sizeof(*names));
+    steppe_RegionListResponse list = {.regions = names, .regions_count = (pb_size_t)n};
+
+    for (size_t i = 0; i < n; i++)
+        names[i] = xasprintf("r%zu", i);
+    ck_assert_int_eq(wire_encode(steppe_RegionListResponse_fields, &list, out), 0);
+    for (size_t i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+}
+
+START_TEST(test_encode_any_size)
+{
+    static const size_t sizes[] = {0, 1, 100, 1000, 10000, 60000};
+
+    for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
+        struct strbuf b = STRBUF_INIT;
+        steppe_RegionListResponse back;
+        struct errtext e;
+
+        strbuf_adds(&b, "before"); /* it appends */
+        encode_regions(sizes[k], &b);
+        ck_assert_int_eq(memcmp(b.data, "before", 6), 0);
+        ck_assert_int_eq(wire_decode(steppe_RegionListResponse_fields, b.data + 6, b.len - 6, &back,
+                                     sizeof(back), &e),
+                         0);
+        ck_assert_uint_eq(back.regions_count, sizes[k]);
+        pb_release(steppe_RegionListResponse_fields, &back);
+        strbuf_fini(&b);
+    }
+}
+END_TEST
+
+START_TEST(test_encode_bound)
+{
+    char *names[] = {(char *)"abcdefgh", (char *)"ijklmnop"};
+    steppe_RegionListResponse list = {.regions = names, .regions_count = 2};
+    struct strbuf exact = STRBUF_BOUND(20), tight = STRBUF_BOUND(19);
+
+    ck_assert_int_eq(wire_encode(steppe_RegionListResponse_fields, &list, &exact), 0);
+    ck_assert_uint_eq(exact.len, 20);
+    ck_assert_int_eq(wire_encode(steppe_RegionListResponse_fields, &list, &tight), -EMSGSIZE);
+    ck_assert_uint_eq(tight.len, 0);
+    strbuf_fini(&exact);
+    strbuf_fini(&tight);
+}
+END_TEST
+
+START_TEST(test_items)
+{
+    struct strbuf b = STRBUF_INIT;
+    struct wire_items it;
+    const uint8_t *p;
+    size_t n, seen = 0;
+    char want[16];
+
+    encode_regions(3, &b);
+    it = (struct wire_items){(const uint8_t *)b.data, b.len, false};
+    while (wire_items_next(&it, &p, &n)) {
+        (void)snprintf(want, sizeof(want), "r%zu", seen++);
+        ck_assert_uint_eq(n, strlen(want));
+        ck_assert_int_eq(memcmp(p, want, n), 0);
+    }
+    ck_assert_uint_eq(seen, 3);
+    ck_assert(!it.bad);
+    it = (struct wire_items){(const uint8_t *)b.data, b.len - 1, false}; /* cut */
+    while (wire_items_next(&it, &p, &n))
+        ;
+    ck_assert(it.bad);
+    strbuf_fini(&b);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("wire");
+    TCase *t = tcase_create("wire");
+    SRunner *r;
+    int failed;
+
+    tcase_add_test(t, test_envelopes);
+    tcase_add_test(t, test_encode_any_size);
+    tcase_add_test(t, test_encode_bound);
+    tcase_add_test(t, test_items);
+    suite_add_tcase(s, t);
+    r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
