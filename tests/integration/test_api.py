@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import gzip
+import http.client
 import json
 import os
 import sys
@@ -199,7 +200,6 @@ class Headers(steppe.TestCase):
         self.assertEqual(self.e.get('/v1/job/web?pretty').json()['ID'], 'web')
 
     def test_keep_alive(self):
-        import http.client
         conn = http.client.HTTPConnection(self.e.addr, steppe.HTTP, timeout=10)
         self.addCleanup(conn.close)
         for _ in range(20):

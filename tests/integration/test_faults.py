@@ -242,6 +242,26 @@ class KilledServers(FaultCase):
         for n in r.servers:
             self.assertNothingLost(n, load)
 
+    def test_servers_of_the_region_asked(self):
+        """The request goes to another server of the region when one dies, its leader included."""
+        w = self.cluster.region('west').server
+        e = self.cluster.region('east', servers=3)
+        w.join(e.server)
+        names = ['east-s1.east', 'east-s2.east', 'east-s3.east', 'west-s1.west']
+        for n in [w] + e.servers:
+            n.wait_members(names)
+        wait_for('both regions', lambda: w.get('/v1/regions').json() == ['east', 'west'])
+        with Loader([w], '?region=east') as load:
+            for victim in (next(n for n in e.servers if n is not e.leader_node()), e.leader_node()):
+                victim.kill()
+                load.wait_acks(20)
+                victim.start()
+                victim.wait_leader()
+                load.wait_acks(5)
+        self.assertNothingLost(w, load, '?region=east')
+        for n in e.servers:
+            self.assertNothingLost(n, load)
+
     def test_client_finds_its_server_again(self):
         r = self.cluster.region('west', clients=1, server_extra='  heartbeat_grace = "1s"\n  min_heartbeat_ttl = "1s"')
         s = r.server

@@ -160,6 +160,32 @@ class Members(steppe.TestCase):
         for n in (w, e):
             n.wait_members(['east-s1.east', 'west-s1.west'])
 
+    def test_three_regions_in_a_chain(self):
+        """Who joins anyone knows all; each region is asked through each."""
+        regions = [self.cluster.region(r) for r in ('west', 'east', 'north')]
+        w, e, n = (r.server for r in regions)
+        w.join(e)
+        n.join(w)
+        names = ['east-s1.east', 'north-s1.north', 'west-s1.west']
+        for s in (w, e, n):
+            s.wait_members(names)
+            steppe.wait_for('three regions', lambda: s.get('/v1/regions').json() == ['east', 'north', 'west'])
+        self.assertStatus(e.register(job('far', 'north')), 200)
+        for s in (w, e, n):
+            self.assertEqual(s.job_ids('?region=north'), ['far'])
+            self.assertEqual(s.get('/v1/job/far?region=north').json()['Region'], 'north')
+        self.assertEqual((w.job_ids(), e.job_ids()), ([], []))
+
+    def test_leave_on_terminate(self):
+        w = self.cluster.region('west').server
+        e = self.cluster.region('east', extra='leave_on_terminate = true').server
+        w.join(e)
+        w.wait_members(['east-s1.east', 'west-s1.west'])
+        e.stop()
+        w.wait_members(['east-s1.east'], status='left')
+        self.assertCli(w.cli('server', 'members'), 0, err='')
+        self.assertCli(w.cli('status', '-region=east'), 1, '', NO_PATH)
+
     def test_three_servers_a_region(self):
         w = self.cluster.region('west', servers=3)
         e = self.cluster.region('east', servers=3)
