@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import itertools
 import os
+import random
 import re
 import shutil
 import signal
@@ -634,6 +635,68 @@ class Disks(ClusterCase):
             s.start(wait=False)
         wait_one_leader(r.servers)
         self.assertSame(r.servers, w)
+
+
+class Chaos(ClusterCase):
+    """One fault after the other, drawn from a seed (STEPPE_TEST_SEED), while clients write."""
+
+    SECONDS = float(os.environ.get('STEPPE_TEST_CHAOS', '20'))
+
+    def kill_service(self, rnd, n):
+        name = rnd.choice(['raftd', 'raftd', 'raftd', 'routerd', 'apid', 'serfd'])
+        pid = n.kill_service(name)
+        n.wait_service(name, pid, 40)
+        return 'kill -9 ' + name
+
+    def freeze(self, rnd, n):
+        pid = n.service_pids()['raftd']
+        until = time.monotonic() + rnd.choice([0.05, 0.2, 0.5, 1.5])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            wait_for('the end of a pause', lambda: time.monotonic() >= until)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        return 'stopped raftd for a while'
+
+    def power_cut(self, rnd, n):
+        n.kill()
+        lost = rnd.random() < 0.5
+        if lost:
+            shutil.rmtree(os.path.join(n.data_dir, 'server', 'state'))
+        n.start()
+        return 'power cut%s' % (', state lost' if lost else '')
+
+    def stop(self, rnd, n):
+        n.restart()
+        return 'restart'
+
+    def chaos(self, servers):
+        seed = int(os.environ.get('STEPPE_TEST_SEED', random.SystemRandom().randrange(1 << 32)))
+        print('%s: STEPPE_TEST_SEED=%d' % (self.id(), seed), file=sys.stderr)
+        rnd = random.Random(seed)
+        r = self.cluster.region('west', servers=servers, server_extra=Snapshots.SMALL)
+        wait_voters(r.server, r.servers)
+        faults = []
+        with Writers(r.servers) as w:
+            end = time.monotonic() + self.SECONDS
+            while time.monotonic() < end:
+                n = rnd.choice(r.servers)
+                fault = rnd.choice([self.kill_service, self.kill_service, self.freeze, self.power_cut, self.stop])
+                faults.append('%s: %s' % (n.name, fault(rnd, n)))
+                if rnd.random() < 0.5:
+                    w.wait_acks(rnd.randrange(1, 60))
+            wait_one_leader(r.servers)
+            w.wait_acks(20)
+        print('%s: %d writes, %d errors, faults: %s' % (self.id(), w.count(), len(w.errors), '; '.join(faults)),
+              file=sys.stderr)
+        self.assertSame(r.servers, w)
+        self.assertEqual(len(voters(r.server)), servers)
+
+    def test_three(self):
+        self.chaos(3)
+
+    def test_five(self):
+        self.chaos(5)
 
 
 class Calm(ClusterCase):
