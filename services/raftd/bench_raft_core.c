@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * How fast is the core alone? Three servers on one core of the machine, entries of 256 bytes, no
- * disk (a write is durable at once) and no copy for the wire. Prints entries committed a second,
- * and steps, for several sizes of a proposal.
+ * disk (a write is durable at once) and no copy for the wire. Prints entries committed a second of
+ * processor time, and steps, for several sizes of a proposal.
  */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "raft_core.h"
@@ -36,10 +37,22 @@ static const struct raft_out *bench_step(struct bench *b, unsigned i, struct raf
 
 static void bench_handle(struct bench *b, unsigned i, const struct raft_out *out);
 
+/* Field by field: to zero the whole union costs more than the step. */
+static const struct raft_out *bench_message(struct bench *b, const struct raft_msg *m)
+{
+    struct raft_event ev;
+
+    ev.type = RAFT_EV_MESSAGE;
+    ev.msg = m;
+    return bench_step(b, (unsigned)m->to - 1, &ev);
+}
+
 static void bench_persisted(struct bench *b, unsigned i, uint64_t seq)
 {
-    struct raft_event ev = {.type = RAFT_EV_PERSISTED, .persisted = {seq}};
+    struct raft_event ev;
 
+    ev.type = RAFT_EV_PERSISTED;
+    ev.persisted.seq = seq;
     bench_handle(b, i, bench_step(b, i, &ev));
 }
 
@@ -54,20 +67,14 @@ static void bench_handle(struct bench *b, unsigned i, const struct raft_out *out
     memcpy(msgs, out->msgs, n * sizeof(msgs[0]));
     if (n == 2 && msgs[0].type == RAFT_MSG_APPEND) {
         /* To both followers before anything comes back: the entries lie in the leader's log. */
-        struct raft_event ev[2] = {{.type = RAFT_EV_MESSAGE, .msg = &msgs[0]},
-                                   {.type = RAFT_EV_MESSAGE, .msg = &msgs[1]}};
-        const struct raft_out *o0 = bench_step(b, (unsigned)msgs[0].to - 1, &ev[0]);
-        const struct raft_out *o1 = bench_step(b, (unsigned)msgs[1].to - 1, &ev[1]);
+        const struct raft_out *o0 = bench_message(b, &msgs[0]);
+        const struct raft_out *o1 = bench_message(b, &msgs[1]);
 
         bench_handle(b, (unsigned)msgs[0].to - 1, o0);
         bench_handle(b, (unsigned)msgs[1].to - 1, o1);
     } else {
-        for (unsigned k = 0; k < n; k++) {
-            unsigned to = (unsigned)msgs[k].to - 1;
-            struct raft_event ev = {.type = RAFT_EV_MESSAGE, .msg = &msgs[k]};
-
-            bench_handle(b, to, bench_step(b, to, &ev));
-        }
+        for (unsigned k = 0; k < n; k++)
+            bench_handle(b, (unsigned)msgs[k].to - 1, bench_message(b, &msgs[k]));
     }
     if (seq)
         bench_persisted(b, i, seq);
@@ -90,7 +97,7 @@ static void bench_start(struct bench *b)
     e.len = e.buf->len;
     b->now.ns = NS_PER_SEC;
     for (unsigned i = 0; i < SERVERS; i++) {
-        struct raft_options opt = {.id = i + 1, .seed = i, .tail_bytes_max = 1 << 20};
+        struct raft_options opt = {.id = i + 1, .seed = i, .tail_bytes_max = 128 << 10};
         struct raft_event start = {.type = RAFT_EV_START};
 
         b->raft[i] = raft_new(&opt);
@@ -107,7 +114,7 @@ static void bench_start(struct bench *b)
 static void bench_propose(struct bench *b, unsigned batch)
 {
     struct raft_payload p[BATCH_MAX];
-    struct raft_event ev = {.type = RAFT_EV_PROPOSE, .propose = {p, batch}};
+    struct raft_event ev;
     const struct raft_out *out;
 
     for (unsigned i = 0; i < batch; i++) {
@@ -116,6 +123,9 @@ static void bench_propose(struct bench *b, unsigned batch)
         memset(buf->data, 'x', ENTRY_LEN);
         p[i] = (struct raft_payload){buf, buf->data, ENTRY_LEN};
     }
+    ev.type = RAFT_EV_PROPOSE;
+    ev.propose.payloads = p;
+    ev.propose.n = batch;
     out = bench_step(b, 0, &ev);
     for (unsigned i = 0; i < batch; i++)
         raft_buf_unref(p[i].buf);
@@ -135,17 +145,26 @@ static void bench_compact(struct bench *b)
     }
 }
 
+/* Of this process: what others do on the machine shall not count. */
+static int64_t bench_cpu_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return ts.tv_sec * NS_PER_SEC + ts.tv_nsec;
+}
+
 static void bench_run(unsigned batch)
 {
     struct bench b = {0};
-    struct mono_ns begin, end;
+    int64_t begin, end;
     uint64_t first, compacted;
     double s;
 
     bench_start(&b);
     b.steps = 0;
     first = compacted = raft_commit_index(b.raft[0]);
-    begin = clock_mono();
+    begin = bench_cpu_ns();
     do {
         for (unsigned k = 0; k < 64; k++) {
             bench_propose(&b, batch);
@@ -159,9 +178,9 @@ static void bench_run(unsigned batch)
             bench_compact(&b);
             compacted = raft_commit_index(b.raft[0]);
         }
-        end = clock_mono();
-    } while (end.ns - begin.ns < RUN_NS);
-    s = (double)(end.ns - begin.ns) / 1e9;
+        end = bench_cpu_ns();
+    } while (end - begin < RUN_NS);
+    s = (double)(end - begin) / 1e9;
     printf(
         "raft core, 3 servers on one core, 256 B, batch %3u: %6.2f M entries/s, %6.2f M steps/s\n",
         batch, (double)(raft_commit_index(b.raft[0]) - first) / s / 1e6, (double)b.steps / s / 1e6);
