@@ -214,7 +214,7 @@ void raftd_status_put(struct raftd *rd);
 
 void raftd_step(struct raftd *rd, struct raft_event *ev); /* sets ev->now */
 int raftd_step_result(struct raftd *rd, struct raft_event *ev, const struct raft_out **ret_out);
-/* Carries out the effects of a step. */
+/* Carries out the effects of a step; *out is not valid afterwards. */
 void raftd_effects(struct raftd *rd, const struct raft_out *out);
 /* Makes the loop come back for batched work (proposals, entries to apply) before it sleeps. */
 void raftd_wake(struct raftd *rd);

@@ -64,6 +64,8 @@ static void on_synced(uv_async_t *h)
     struct raft_event ev = {.type = RAFT_EV_PERSISTED};
     int err;
 
+    if (rd->stopping)
+        return;
     pthread_mutex_lock(&d->lock);
     ev.persisted.seq = d->done;
     err = d->err;
@@ -321,6 +323,8 @@ static void serve_chunk(struct raftd *rd, const struct raft_chunk_read *c)
     ev.chunk.err = n < 0 ? (int)n : 0;
     ev.chunk.done = n >= 0 && c->offset + (uint64_t)n >= snap_file_bytes(d->sending);
     raftd_step(rd, &ev);
+    if (ev.chunk.done && d->sending) /* an open file that was replaced would keep its room on disk */
+        d->sending = snap_close(d->sending);
 }
 
 int raftd_disk_load_snapshot(struct raftd *rd, struct errtext *e)
@@ -375,6 +379,7 @@ static void finish_install(struct raftd *rd, const struct raft_snapshot_meta *me
             return;
         }
         rd->apply_next = 0;
+        d->log_bytes = 0;
         log_info("snapshot installed index=%llu", (unsigned long long)meta->index);
     } else {
         log_warn("snapshot from the leader refused: %s", strerror(-r));

@@ -465,6 +465,19 @@ void raftd_rpc_request(void *user, struct bus_req *req)
     dispatch(call_new(rd, req));
 }
 
+/* Sent to a server that leads no more: it may be frozen or cut off, there is no need to wait for it. */
+static void call_back(struct raftd_call *c)
+{
+    struct raftd_peer *leader = c->rd->leader ? raftd_peer_find(c->rd, c->rd->leader) : NULL;
+
+    if (!c->rd->leader || (leader && c->abroad == leader->client) || !repeatable(c))
+        return;
+    bus_client_cancel(c->abroad, c->abroad_id);
+    c->abroad = NULL;
+    c->hold_until_ns = 0;
+    hold(c);
+}
+
 void raftd_rpc_leader_changed(struct raftd *rd)
 {
     struct raftd_call *c, *next;
@@ -472,7 +485,9 @@ void raftd_rpc_leader_changed(struct raftd *rd)
     /* Blocking queries that promised the newest state go to whoever leads now. */
     for (c = rd->calls; c; c = next) {
         next = c->next;
-        if (c->state == CALL_BLOCKED && !c->req->env.stale && !raftd_is_leader(rd)) {
+        if (c->state == CALL_ABROAD && !c->abroad_region && c->abroad)
+            call_back(c);
+        else if (c->state == CALL_BLOCKED && !c->req->env.stale && !raftd_is_leader(rd)) {
             watch_disarm(&c->watch);
             c->hold_until_ns = 0;
             hold(c);

@@ -3,8 +3,9 @@
  * Events into the core, its effects out, in the core's order (raft_core.h): queue the writes, send
  * (or hold) the messages, note what to apply, answer reads, serve the disk. Proposals and entries
  * to apply are collected during one turn of the loop and handled together at its end: one step and
- * one LMDB transaction for all of them. Nothing in raftd_effects() steps again: what would
- * (requests that go on because the leader changed, reads that were answered) waits for that end.
+ * one LMDB transaction for all of them. Only the disk's answers step again from within
+ * raftd_effects(), as its last act; what else would (requests that go on because the leader changed,
+ * reads that were answered) waits for that end.
  */
 #include <errno.h>
 #include <string.h>
@@ -109,6 +110,7 @@ void raftd_effects(struct raftd *rd, const struct raft_out *out)
         raftd_rpc_read_answered(rd, &out->reads[i]);
     if (out->notice)
         note_changes(rd, out->notice);
+    raftd_disk_serve(rd, out); /* last: it steps again, which overwrites *out */
 }
 
 int raftd_step_result(struct raftd *rd, struct raft_event *ev, const struct raft_out **ret_out)
@@ -126,7 +128,6 @@ void raftd_step(struct raftd *rd, struct raft_event *ev)
         log_debug("the core refused an event type=%d error=%s", (int)ev->type,
                   r > 0 ? raft_error_text(r) : strerror(-r));
     raftd_effects(rd, out);
-    raftd_disk_serve(rd, out); /* last: it steps again, which overwrites *out */
 }
 
 /* ---- applying ---- */

@@ -59,8 +59,9 @@ def elections(nodes):
 class Writers:
     """Threads that write through all the nodes: new jobs, and each thread its own job again and again."""
 
-    def __init__(self, nodes, threads=4, prefix='w'):
+    def __init__(self, nodes, threads=4, prefix='w', bulk=0):
         self.nodes, self.prefix = list(nodes), prefix
+        self.bulk = 'x' * bulk     # makes each job larger
         self.acked = {}            # new job -> JobModifyIndex of its acknowledgement
         self.updates = {}          # own job of a thread -> [acknowledged, failed]
         self.errors, self.bad = [], []
@@ -106,10 +107,10 @@ class Writers:
             node = self.nodes[(no + i) % len(self.nodes)]
             name = '%s-%d-%05d' % (self.prefix, no, i)
             if i % 3 == 2:
-                index, error = self._put(node, job(own, Meta={'i': str(i)}))
+                index, error = self._put(node, job(own, Meta={'i': str(i), 'bulk': self.bulk}))
                 self.updates[own][0 if index else 1] += 1
             else:
-                index, error = self._put(node, job(name))
+                index, error = self._put(node, job(name, Meta={'bulk': self.bulk}))
                 if index:
                     self.acked[name] = index
             if error:
@@ -421,6 +422,22 @@ class Followers(ClusterCase):
         wait_one_leader(r.servers)
         self.assertStatus(leader.register(job('together')), 200)
         self.assertSame(r.servers)
+
+
+    def test_catching_up_under_load(self):
+        """A follower whose entries have left the leader's memory gets them from its disk, while others write."""
+        r = self.three()
+        late = next(n for n in r.servers if n is not wait_one_leader(r.servers))
+        rest = [n for n in r.servers if n is not late]
+        late.kill()
+        with Writers(rest, bulk=40000) as w:
+            w.wait_acks(300, 40)  # 12 MB; 4 MiB stay in memory
+            late.start()
+            goal = rest[0].get('/v1/jobs?stale').index()
+            wait_for('it to catch up', lambda: late.get('/v1/jobs?stale').index() >= goal, 30)
+            w.wait_acks(10)
+        self.assertNotIn('snapshot installed', late.log())
+        self.assertSame(r.servers, w)
 
 
 class Snapshots(ClusterCase):
