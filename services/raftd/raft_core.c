@@ -339,6 +339,7 @@ static int core_persisted(struct raft *r, uint64_t seq)
     if (seq > r->seq)
         return -EINVAL;
     raft_log_persisted(&r->log, seq);
+    raft_election_persisted(r, seq);
     if (r->log.durable == before || r->inst.installing)
         return 0;
     if (r->role == RAFT_LEADER)

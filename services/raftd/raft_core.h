@@ -13,7 +13,7 @@
  *                                    ... or no contact with a majority (check-quorum)
  *
  * A learner is a FOLLOWER that its configuration does not list as a voter: it never campaigns.
- * The only voter skips to LEADER, always in a new term.
+ * The only voter leads as soon as its vote for itself, always in a new term, is durable.
  *
  * The contract with the shell, per raft_step():
  *   1. Write, in this order: out->hard, then remove entries from out->truncate_from on, then

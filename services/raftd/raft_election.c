@@ -97,12 +97,18 @@ void raft_campaign(struct raft *r, bool transfer)
     raft_set_term(r, r->term + 1);
     raft_set_vote(r, r->opt.id);
     r->campaign_transfer = transfer;
+    r->campaign_seq = raft_write_seq(r);
     election_votes_reset(r);
     raft_election_arm(r);
-    if (election_won(r))
+    election_ask_all(r);
+}
+
+/* The only voter's own vote is enough, and like every vote it counts when it is durable. (Where
+ * others vote, too, they are asked only after that.) */
+void raft_election_persisted(struct raft *r, uint64_t seq)
+{
+    if (r->role == RAFT_CANDIDATE && seq >= r->campaign_seq && election_won(r))
         election_lead(r);
-    else
-        election_ask_all(r);
 }
 
 static void election_pre_campaign(struct raft *r)
@@ -121,7 +127,9 @@ static void election_pre_campaign(struct raft *r)
 void raft_election_timer(struct raft *r)
 {
     if (r->now.ns >= r->election_due_ns) {
-        if (election_may_campaign(r)) {
+        if (r->role == RAFT_CANDIDATE && election_won(r)) {
+            raft_election_arm(r); /* its disk is slow: another term would not make it faster */
+        } else if (election_may_campaign(r)) {
             election_pre_campaign(r);
         } else {
             raft_step_down(r, r->term, 0);

@@ -103,6 +103,7 @@ struct raft {
     uint64_t matched;      /* known equal to this term's leader's log */
     uint64_t acked;        /* last match told to it */
     bool ack_owed;
+    uint64_t campaign_seq;  /* write that makes this candidate's own vote durable */
     bool campaign_transfer; /* this candidature was ordered by the leader */
 
     /* follower, receiving a snapshot */
@@ -163,6 +164,7 @@ static inline bool raft_term_committed(const struct raft *r)
 void raft_election_arm(struct raft *r);
 void raft_election_timer(struct raft *r);
 void raft_campaign(struct raft *r, bool transfer); /* real votes, in a new term */
+void raft_election_persisted(struct raft *r, uint64_t seq);
 int raft_on_vote(struct raft *r, const struct raft_msg *m);
 int raft_on_vote_reply(struct raft *r, const struct raft_msg *m);
 int raft_on_timeout_now(struct raft *r, const struct raft_msg *m);

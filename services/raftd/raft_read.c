@@ -19,6 +19,20 @@ void raft_round_send(struct raft *r)
     }
 }
 
+static bool read_alone(const struct raft *r)
+{
+    return r->quorum == 1 && r->self_voter;
+}
+
+/* Does a read wait for a round that was not sent yet? (It may wait for a commit instead, and the
+ * only voter needs no round.) */
+static bool read_wants_round(const struct raft *r)
+{
+    unsigned last = (r->reads_head + r->reads_n - 1) % r->opt.reads_max;
+
+    return r->reads_n > 0 && r->reads[last].round > r->round && !read_alone(r);
+}
+
 void raft_round_acked(struct raft *r, struct raft_peer *p, uint64_t round)
 {
     uint64_t confirmed;
@@ -33,7 +47,7 @@ void raft_round_acked(struct raft *r, struct raft_peer *p, uint64_t round)
         return;
     r->confirmed_round = confirmed;
     raft_reads_answer(r);
-    if (r->reads_n > 0 && r->confirmed_round == r->round)
+    if (read_wants_round(r) && r->confirmed_round == r->round)
         raft_round_send(r); /* for those that came while this round was under way */
 }
 
@@ -42,7 +56,7 @@ static bool read_leased(const struct raft *r)
     int64_t t = r->opt.election_timeout_ns;
     uint64_t sent;
 
-    if (r->quorum == 1 && r->self_voter)
+    if (read_alone(r))
         return true;
     if (r->opt.lease_off || r->lease_broken)
         return false;
@@ -75,7 +89,7 @@ int raft_read(struct raft *r, uint64_t id)
         r->reads = xmalloc(r->opt.reads_max * sizeof(*r->reads));
     p = &r->reads[(r->reads_head + r->reads_n++) % r->opt.reads_max];
     *p = (struct raft_read_pending){id, committed ? r->commit : 0, r->round + 1};
-    if (r->confirmed_round == r->round)
+    if (read_wants_round(r) && r->confirmed_round == r->round)
         raft_round_send(r);
     raft_reads_answer(r);
     return 0;
@@ -84,14 +98,12 @@ int raft_read(struct raft *r, uint64_t id)
 /* Reads whose round is confirmed, once an entry of this term is committed (R 8). */
 void raft_reads_answer(struct raft *r)
 {
-    bool alone = r->quorum == 1 && r->self_voter;
-
     if (!raft_term_committed(r))
         return;
     while (r->reads_n > 0) {
         const struct raft_read_pending *p = &r->reads[r->reads_head];
 
-        if (!alone && p->round > r->confirmed_round)
+        if (!read_alone(r) && p->round > r->confirmed_round)
             return;
         read_answer(r, p->id, p->index ? p->index : r->commit, 0);
         r->reads_head = (r->reads_head + 1) % r->opt.reads_max;

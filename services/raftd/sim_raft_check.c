@@ -15,8 +15,6 @@
 /* (index, term) -> content and the term before: Log Matching (R 5.3) by induction. */
 struct entry_slot {
     uint64_t index, term, prev_term, hash;
-    unsigned by; /* server that wrote it first, and in which life */
-    uint64_t life;
 };
 struct entry_map {
     struct entry_slot *slots;
@@ -299,13 +297,8 @@ static void check_appended(struct node *n, const struct raft_out *out)
         struct entry_slot *s = map_slot(w->map, e->index, e->term);
 
         if (s->index == 0) {
-            *s = (struct entry_slot){e->index, e->term, prev, hash, n->no, n->life};
+            *s = (struct entry_slot){e->index, e->term, prev, hash};
             w->map->n++;
-        } else if (s->by == n->no && s->life != n->life && raft_leader(n->raft) == node_id(n) &&
-                   raft_config_voters(raft_config_latest(n->raft, NULL)) == 1) {
-            /* The only voter leads before its new term is durable. It crashed, nobody had heard
-             * of that term (its messages wait for the disk), and it uses it again. */
-            *s = (struct entry_slot){e->index, e->term, prev, hash, n->no, n->life};
         } else if (s->hash != hash || s->prev_term != prev) {
             world_fail(w, "server %u: two entries with index %lu and term %lu", n->no + 1,
                        (unsigned long)e->index, (unsigned long)e->term);
@@ -329,8 +322,7 @@ static void check_leader(struct node *n)
     if (*leader && *leader != node_id(n))
         world_fail(w, "two leaders in term %lu: %lu and %u", (unsigned long)term,
                    (unsigned long)*leader, n->no + 1);
-    /* The only voter leads before its new term is durable: nobody hears of it until then. */
-    if (term <= n->last_leader_term && raft_config_voters(raft_config_latest(n->raft, NULL)) > 1)
+    if (term <= n->last_leader_term)
         world_fail(w, "server %u leads term %lu again", n->no + 1, (unsigned long)term);
     *leader = node_id(n);
     n->last_leader_term = term;
@@ -398,10 +390,21 @@ static void check_commit(struct node *n)
             w->committed_cap *= 2;
             w->committed = xrealloc(w->committed, w->committed_cap * sizeof(*w->committed));
         }
+        /* The first to know is the leader, be it that it steps down in this very step. */
+        if (raft_role(n->raft) != RAFT_LEADER && n->role_seen != RAFT_LEADER) {
+            world_fail(w, "server %u commits %lu that no leader has committed", n->no + 1,
+                       (unsigned long)i);
+            return;
+        }
         w->committed[w->committed_n++] = (struct world_entry){term, raft_term(n->raft)};
         w->count.commits++;
         check_majority(n, i, term);
     }
+    /* R 5.4.2: a leader counts disks for entries of its own term only. */
+    if (commit > n->commit_seen && raft_role(n->raft) == RAFT_LEADER &&
+        n->role_seen == RAFT_LEADER && raft_term_at(n->raft, commit) != raft_term(n->raft))
+        world_fail(w, "leader %u of term %lu counted entry %lu of another term", n->no + 1,
+                   (unsigned long)raft_term(n->raft), (unsigned long)commit);
     n->commit_seen = MAX(n->commit_seen, commit);
 }
 

@@ -427,6 +427,23 @@ START_TEST(test_candidates_are_not_heard_while_a_leader_lives)
 }
 END_TEST
 
+/* It may have answered a heartbeat just before it crashed: that was a promise (T 6.4.1). */
+START_TEST(test_restarted_server_keeps_the_lease_it_granted)
+{
+    struct raft_msg m = tg_vote(3, 2, 9, 99, 9, false);
+
+    TG_TEST(g, 3, 3);
+    tg_start(&g, 2);
+    g.now_ns += TG_MS(149);
+    tg_receive(&g, 2, &m);
+    ck_assert_str_eq(tg_trace(&g), "");
+    g.now_ns += TG_MS(2);
+    tg_receive(&g, 2, &m);
+    ck_assert_str_eq(tg_trace(&g), "2>3 t9 vote-reply for 9 yes");
+    tg_fini(&g);
+}
+END_TEST
+
 START_TEST(test_leader_without_a_majority_steps_down)
 {
     TG_TEST(g, 3, 3);
@@ -579,6 +596,47 @@ START_TEST(test_read_waits_for_a_commit_of_the_term)
     tg_deliver(&g);
     ck_assert_uint_eq(g.s[1].reads_n, 1);
     ck_assert_uint_eq(g.s[1].reads_index, 4);
+    tg_fini(&g);
+}
+END_TEST
+
+/* Answers must not breed rounds while a read waits for something else than a round. */
+START_TEST(test_reads_that_wait_for_a_commit_make_no_rounds)
+{
+    TG_TEST(g, 1, 3);
+    tg_start_all(&g);
+    tg_change(&g, 1, RAFT_ADD_LEARNER, 2);
+    tg_change(&g, 1, RAFT_ADD_LEARNER, 3);
+    tg_deliver(&g);
+    tg_stop(&g, 1);
+    g.s[1].slow_disk = true;
+    tg_start(&g, 1);
+    tg_persist(&g, 1); /* its vote: it leads, but its no-op is not durable */
+    ck_assert_int_eq(raft_role(g.s[1].r), RAFT_LEADER);
+    tg_deliver(&g);
+    ck_assert_int_eq(tg_read(&g, 1, 1), 0);
+    tg_tick(&g, 1, 31);
+    ck_assert_str_eq(tg_trace(&g), "1>2 t3 heartbeat c4; 1>3 t3 heartbeat c4");
+    tg_deliver(&g); /* fails when it never ends */
+    ck_assert_uint_eq(g.s[1].reads_n, 0);
+    tg_persist(&g, 1);
+    ck_assert_uint_eq(g.s[1].reads_n, 1);
+    tg_fini(&g);
+}
+END_TEST
+
+START_TEST(test_only_voter_leads_when_its_vote_is_durable)
+{
+    TG_TEST(g, 1, 1);
+    g.s[1].slow_disk = true;
+    tg_start(&g, 1);
+    ck_assert_int_eq(raft_role(g.s[1].r), RAFT_CANDIDATE);
+    ck_assert_uint_eq(raft_term(g.s[1].r), 2);
+    tg_tick(&g, 1, 500); /* a slow disk: no reason for another term */
+    ck_assert_int_eq(raft_role(g.s[1].r), RAFT_CANDIDATE);
+    ck_assert_uint_eq(raft_term(g.s[1].r), 2);
+    tg_persist(&g, 1);
+    ck_assert_int_eq(raft_role(g.s[1].r), RAFT_LEADER);
     tg_fini(&g);
 }
 END_TEST
@@ -888,6 +946,7 @@ int main(void)
     tcase_add_test(t, test_term_and_vote_are_durable_before_messages);
     tcase_add_test(t, test_election_trace);
     tcase_add_test(t, test_candidates_are_not_heard_while_a_leader_lives);
+    tcase_add_test(t, test_restarted_server_keeps_the_lease_it_granted);
     tcase_add_test(t, test_leader_without_a_majority_steps_down);
     tcase_add_test(t, test_server_cut_off_with_a_higher_term_comes_back);
     tcase_add_test(t, test_two_voters);
@@ -896,6 +955,8 @@ int main(void)
     tcase_add_test(t, test_read_with_a_lease_needs_no_message);
     tcase_add_test(t, test_reads_share_rounds_of_heartbeats);
     tcase_add_test(t, test_read_waits_for_a_commit_of_the_term);
+    tcase_add_test(t, test_reads_that_wait_for_a_commit_make_no_rounds);
+    tcase_add_test(t, test_only_voter_leads_when_its_vote_is_durable);
     tcase_add_test(t, test_reads_of_a_deposed_leader_fail);
     tcase_add_test(t, test_lease_is_over_once_leadership_was_offered);
     tcase_add_test(t, test_learner_joins_and_is_promoted);
