@@ -94,9 +94,11 @@ static int on_http_error(struct mg_connection *conn, int status, const char *tex
     return 0;
 }
 
-static int on_request(struct mg_connection *conn, void *user)
+/* civetweb's hook before its own handling: a registered handler would come a moment after the port
+ * is open, and until then civetweb would answer 404 and 405 by itself. */
+static int on_request(struct mg_connection *conn)
 {
-    struct apid *a = user;
+    struct apid *a = mg_get_user_data(mg_get_context(conn));
     struct apid_req r = {.a = a, .conn = conn, .info = mg_get_request_info(conn)};
     struct mono_ns start = clock_mono();
     int status;
@@ -125,8 +127,10 @@ static int on_request(struct mg_connection *conn, void *user)
 static int start_http(struct apid *a, struct errtext *e)
 {
     const struct conf *conf = a->ctx->conf;
-    struct mg_callbacks callbacks = {
-        .connection_close = on_close, .log_message = on_message, .http_error = on_http_error};
+    struct mg_callbacks callbacks = {.begin_request = on_request,
+                                     .connection_close = on_close,
+                                     .log_message = on_message,
+                                     .http_error = on_http_error};
     char listen[128], threads[16];
     const char *options[] = {"listening_ports",
                              listen,
@@ -154,7 +158,6 @@ static int start_http(struct apid *a, struct errtext *e)
     if (!a->http)
         return err_set(e, -EADDRINUSE, "cannot listen for HTTP on %s: %s", listen,
                        a->start_error[0] ? a->start_error : strerror(errno));
-    mg_set_request_handler(a->http, "/", on_request, a);
     return 0;
 }
 
