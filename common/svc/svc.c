@@ -20,7 +20,7 @@
 #define STOP_MAX_MS      10000
 #define LOCK_WAIT_MS     5000 /* an earlier process of this name may be on its way out */
 #define LOCK_STEP_MS     20
-#define MALLOC_ARENA_MAX 2
+#define MALLOC_ARENAS 2
 
 /* One process is one service: what svc_ready() and the signal handlers need beside the ctx. */
 struct runner {
@@ -236,7 +236,7 @@ int svc_main(int argc, char **argv, const struct svc *svc)
     enum log_level level = LOG_INFO;
     int err;
 
-    mallopt(M_ARENA_MAX, MALLOC_ARENA_MAX);
+    mallopt(M_ARENA_MAX, svc->malloc_arenas ? svc->malloc_arenas : MALLOC_ARENAS);
     log_init(svc->name, LOG_INFO);
     if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
         log_warn("the supervisor's death will go unnoticed error=%s", strerror(errno));

@@ -33,7 +33,8 @@ struct svc_ctx {
 
 struct svc {
     const char *name;
-    const char *purpose;                                 /* one line for -help */
+    const char *purpose; /* one line for -help */
+    int malloc_arenas;   /* 0: 2, plenty for one busy thread and cheaper than more */
     int (*init)(struct svc_ctx *ctx, struct errtext *e); /* < 0: exit 1 with e's text */
     void (*reload)(struct svc_ctx *ctx, const struct conf *new_conf); /* may be NULL */
     void (*stop)(struct svc_ctx *ctx); /* may be NULL: stopped at once */

@@ -22,7 +22,7 @@ struct entry {
 };
 
 struct apid_cache {
-    pthread_mutex_t lock[SLOTS];
+    pthread_rwlock_t lock[SLOTS]; /* read to look, or all threads would queue at one slot */
     struct entry *slots[SLOTS];
 };
 
@@ -31,7 +31,7 @@ struct apid_cache *apid_cache_new(void)
     struct apid_cache *c = xcalloc(1, sizeof(*c));
 
     for (int i = 0; i < SLOTS; i++)
-        pthread_mutex_init(&c->lock[i], NULL);
+        pthread_rwlock_init(&c->lock[i], NULL);
     return c;
 }
 
@@ -47,7 +47,7 @@ struct apid_cache *apid_cache_free(struct apid_cache *c)
         return NULL;
     for (int i = 0; i < SLOTS; i++) {
         unref(c->slots[i]);
-        pthread_mutex_destroy(&c->lock[i]);
+        pthread_rwlock_destroy(&c->lock[i]);
     }
     free(c);
     return NULL;
@@ -74,11 +74,11 @@ bool apid_cache_get(struct apid_cache *c, const struct json_type *type, unsigned
     if (len == 0 || len > BODY_MAX)
         return false;
     i = slot_of(type, how, body, len);
-    pthread_mutex_lock(&c->lock[i]);
+    pthread_rwlock_rdlock(&c->lock[i]);
     e = c->slots[i];
     if (e)
         atomic_fetch_add(&e->refs, 1);
-    pthread_mutex_unlock(&c->lock[i]);
+    pthread_rwlock_unlock(&c->lock[i]);
     if (!is(e, type, how, body, len)) {
         unref(e);
         return false;
@@ -105,9 +105,9 @@ void apid_cache_put(struct apid_cache *c, const struct json_type *type, unsigned
     memcpy(e->data, body, len);
     memcpy(e->data + len, json, json_len);
     i = slot_of(type, how, body, len);
-    pthread_mutex_lock(&c->lock[i]);
+    pthread_rwlock_wrlock(&c->lock[i]);
     old = c->slots[i];
     c->slots[i] = e;
-    pthread_mutex_unlock(&c->lock[i]);
+    pthread_rwlock_unlock(&c->lock[i]);
     unref(old);
 }

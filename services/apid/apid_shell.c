@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 #include "apid_shell.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "apid.h"
 #include "base/log.h"
@@ -11,6 +15,7 @@
 #define KEEP_ALIVE_MS "1000"  /* an idle connection holds a worker: not for long */
 #define REQUEST_MS    "30000" /* to send a request's head */
 #define HEADERS_BYTES "16384"
+#define KNOCK_MS      10
 #define CLIENTS_MAX   1024 /* addresses counted at one time */
 
 /* Connections per client address (limits.http_max_conns_per_client). */
@@ -188,6 +193,48 @@ int apid_init(struct svc_ctx *ctx, struct errtext *e)
     return 0;
 }
 
+/*
+ * civetweb looks whether it should stop only when its listener wakes up, every two seconds: until
+ * mg_stop() is done, a thread knocks at the door.
+ */
+struct knocker {
+    struct sockaddr_in to;
+    atomic_bool done;
+};
+
+static void *knock(void *arg)
+{
+    struct knocker *k = arg;
+
+    while (!atomic_load(&k->done)) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (fd >= 0) {
+            (void)connect(fd, (struct sockaddr *)&k->to, sizeof(k->to));
+            close(fd);
+        }
+        (void)poll(NULL, 0, KNOCK_MS);
+    }
+    return NULL;
+}
+
+static void stop_http(struct apid *a)
+{
+    const struct conf *conf = a->ctx->conf;
+    struct knocker k = {
+        .to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)conf->ports.http)}};
+    pthread_t thread;
+    bool knocking;
+
+    if (inet_pton(AF_INET, conf->addresses.http, &k.to.sin_addr) != 1 || k.to.sin_addr.s_addr == 0)
+        k.to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    knocking = pthread_create(&thread, NULL, knock, &k) == 0;
+    mg_stop(a->http);
+    atomic_store(&k.done, true);
+    if (knocking)
+        pthread_join(thread, NULL);
+}
+
 void apid_fini(struct svc_ctx *ctx)
 {
     struct apid *a = ctx->user;
@@ -199,7 +246,7 @@ void apid_fini(struct svc_ctx *ctx)
     if (a->gate)
         bus_gate_close(a->gate);
     if (a->http)
-        mg_stop(a->http);
+        stop_http(a);
     a->gate = bus_gate_free(a->gate);
     apid_cache_free(a->cache);
     store_free(a->store);
