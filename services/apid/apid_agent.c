@@ -8,9 +8,9 @@
 
 #include "apid.h"
 #include "member.json.h"
-#include "member.pb.h"
 #include "rpc.json.h"
 #include "rpc.pb.h"
+#include "wire/member.h"
 #include "wire/wire.h"
 
 static bool is_server(const struct apid_req *r)
@@ -92,15 +92,6 @@ static void add_string(struct strbuf *out, const char *key, const char *value)
     json_string_encode(value ? value : "", value ? strlen(value) : 0, 0, out);
 }
 
-static const char *member_tag(const steppe_Member *m, const char *key)
-{
-    for (pb_size_t i = 0; i < m->tags_count; i++) {
-        if (m->tags[i].key && strcmp(m->tags[i].key, key) == 0)
-            return m->tags[i].value ? m->tags[i].value : "";
-    }
-    return "";
-}
-
 static const steppe_Member *find_self(const steppe_MemberList *list)
 {
     for (pb_size_t i = 0; i < list->members_count; i++) {
@@ -150,7 +141,7 @@ static void add_server_list(const struct apid_req *r, const steppe_MemberList *l
     for (pb_size_t i = 0; i < list->members_count; i++) {
         const steppe_Member *m = &list->members[i];
 
-        if (strcmp(m->status ? m->status : "", "alive") != 0 ||
+        if (!member_has_status(m, "alive") ||
             strcmp(member_tag(m, "region"), r->a->ctx->conf->region) != 0)
             continue;
         strbuf_addf(out, "%s\"%s:%s\"", first ? "" : ",", member_tag(m, "rpc_addr"),

@@ -167,7 +167,6 @@ void raftd_members_free(struct raftd *rd);
 /* On the leader: makes the group's configuration follow gossip. */
 void raftd_members_reconcile(struct raftd *rd);
 const steppe_MemberList *raftd_members_list(const struct raftd *rd);
-const char *raftd_member_tag(const steppe_Member *m, const char *key);
 bool raftd_member_is(const steppe_Member *m, const char *status);
 /* The member as a server of the group. False: it is not of this region, or its tags do not fit. */
 bool raftd_member_server(const struct raftd *rd, const steppe_Member *m, struct raft_server *ret);

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "raftd.h"
 #include "rpc.pb.h"
+#include "wire/member.h"
 #include "wire/wire.h"
 
 #define ASK_TIMEOUT_MS 1000
@@ -142,7 +143,7 @@ static void collect_waiting(struct raftd *rd, struct raft_config *config)
         struct raft_server s;
 
         if (raftd_member_is(m, "alive") && raftd_member_server(rd, m, &s) && s.voter &&
-            strcmp(raftd_member_tag(m, "expect"), expect) == 0)
+            strcmp(member_tag(m, "expect"), expect) == 0)
             (void)raft_config_add(config, &s);
     }
 }

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "raftd.h"
 #include "rpc.pb.h"
+#include "wire/member.h"
 #include "wire/wire.h"
 
 #define RECONCILE_MS      1000
@@ -39,15 +40,6 @@ struct raftd_members {
     size_t seen_n;
 };
 
-const char *raftd_member_tag(const steppe_Member *m, const char *key)
-{
-    for (pb_size_t i = 0; i < m->tags_count; i++) {
-        if (m->tags[i].key && strcmp(m->tags[i].key, key) == 0)
-            return m->tags[i].value ? m->tags[i].value : "";
-    }
-    return "";
-}
-
 const steppe_MemberList *raftd_members_list(const struct raftd *rd)
 {
     return &rd->members->list;
@@ -58,7 +50,7 @@ const char *raftd_members_name(const struct raftd *rd, const char *server_uuid)
     const steppe_MemberList *list = &rd->members->list;
 
     for (pb_size_t i = 0; i < list->members_count; i++) {
-        if (strcmp(raftd_member_tag(&list->members[i], "id"), server_uuid) == 0)
+        if (strcmp(member_tag(&list->members[i], "id"), server_uuid) == 0)
             return list->members[i].name ? list->members[i].name : "(unknown)";
     }
     return "(unknown)";
@@ -71,24 +63,24 @@ bool raftd_member_is(const steppe_Member *m, const char *status)
 
 static bool of_own_region(const struct raftd *rd, const steppe_Member *m)
 {
-    return strcmp(raftd_member_tag(m, "role"), "nomad") == 0 &&
-           strcmp(raftd_member_tag(m, "region"), rd->ctx->conf->region) == 0 &&
-           uuid_valid(raftd_member_tag(m, "id"));
+    return strcmp(member_tag(m, "role"), "nomad") == 0 &&
+           strcmp(member_tag(m, "region"), rd->ctx->conf->region) == 0 &&
+           uuid_valid(member_tag(m, "id"));
 }
 
 bool raftd_member_server(const struct raftd *rd, const steppe_Member *m, struct raft_server *ret)
 {
-    const char *ip = raftd_member_tag(m, "rpc_addr"), *port = raftd_member_tag(m, "port");
+    const char *ip = member_tag(m, "rpc_addr"), *port = member_tag(m, "port");
     int n;
 
     if (!of_own_region(rd, m))
         return false;
     if (!*ip)
         ip = m->addr ? m->addr : "";
-    *ret = (struct raft_server){.voter = !*raftd_member_tag(m, "nonvoter")};
+    *ret = (struct raft_server){.voter = !*member_tag(m, "nonvoter")};
     n = snprintf(ret->address, sizeof(ret->address), strchr(ip, ':') ? "[%s]:%s" : "%s:%s", ip,
                  port);
-    (void)snprintf(ret->uuid, sizeof(ret->uuid), "%s", raftd_member_tag(m, "id"));
+    (void)snprintf(ret->uuid, sizeof(ret->uuid), "%s", member_tag(m, "id"));
     ret->id = raft_id_from_uuid(ret->uuid);
     return *ip && *port && n > 0 && n < (int)sizeof(ret->address);
 }

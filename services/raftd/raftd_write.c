@@ -13,6 +13,7 @@
 #include "raftd.h"
 #include "raftd_build.h"
 #include "rpc.pb.h"
+#include "wire/member.h"
 #include "wire/wire.h"
 
 static struct raftd_proposal *proposal_new(struct bus_req *req, raftd_applied_fn *fn)
@@ -206,14 +207,14 @@ static void encode_node_extra(struct raftd *rd, int64_t ttl, struct strbuf *out)
     for (pb_size_t i = 0; i < members->members_count; i++) {
         const steppe_Member *m = &members->members[i];
 
-        if (strcmp(m->status ? m->status : "", "alive") != 0 ||
-            strcmp(raftd_member_tag(m, "region"), rd->ctx->conf->region) != 0)
+        if (!member_has_status(m, "alive") ||
+            strcmp(member_tag(m, "region"), rd->ctx->conf->region) != 0)
             continue;
         servers[extra.servers_count++] = (steppe_NodeServerInfo){
-            .rpc_advertise_addr = xasprintf("%s:%s", raftd_member_tag(m, "rpc_addr"),
-                                            raftd_member_tag(m, "port")),
-            .datacenter = (char *)raftd_member_tag(m, "dc"),
-            .id = (char *)raftd_member_tag(m, "id"),
+            .rpc_advertise_addr = xasprintf("%s:%s", member_tag(m, "rpc_addr"),
+                                            member_tag(m, "port")),
+            .datacenter = (char *)member_tag(m, "dc"),
+            .id = (char *)member_tag(m, "id"),
         };
     }
     (void)wire_encode(steppe_NodeUpdateResponse_fields, &extra, out);

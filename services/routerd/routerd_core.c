@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "wire/member.h"
+
 #define AVOID_MIN_NS (200 * NS_PER_MS)
 #define AVOID_MAX_NS (10 * NS_PER_SEC)
 #define RTT_EQUAL_MS 1.0 /* distances closer than this are the same distance */
@@ -35,15 +37,6 @@ struct route_table *route_table_free(struct route_table *t)
     return NULL;
 }
 
-static const char *tag(const steppe_Member *m, const char *key)
-{
-    for (pb_size_t i = 0; i < m->tags_count; i++) {
-        if (m->tags[i].key && strcmp(m->tags[i].key, key) == 0)
-            return m->tags[i].value ? m->tags[i].value : "";
-    }
-    return "";
-}
-
 struct route_server *route_table_find(struct route_table *t, const char *endpoint)
 {
     for (size_t i = 0; i < t->n; i++) {
@@ -68,7 +61,7 @@ static struct route_server *find_or_add(struct route_table *t, const char *endpo
 /* tcp://IP:PORT from the gossip address and the port tag; false for what is no server's. */
 static bool endpoint_of(const steppe_Member *m, char out[static ROUTE_ENDPOINT_MAX])
 {
-    const char *port = tag(m, "port"), *ip = m->addr ? m->addr : "";
+    const char *port = member_tag(m, "port"), *ip = m->addr ? m->addr : "";
     int n;
 
     if (!*ip || !*port || strspn(port, "0123456789") != strlen(port))
@@ -87,14 +80,14 @@ void route_table_update(struct route_table *t, const steppe_MemberList *list)
         char endpoint[ROUTE_ENDPOINT_MAX];
         struct route_server *s;
 
-        if (strcmp(tag(m, "role"), "nomad") != 0 || !endpoint_of(m, endpoint))
+        if (strcmp(member_tag(m, "role"), "nomad") != 0 || !endpoint_of(m, endpoint))
             continue;
         s = find_or_add(t, endpoint);
         if (!s)
             return;
         (void)snprintf(s->name, sizeof(s->name), "%s", m->name ? m->name : "");
-        (void)snprintf(s->region, sizeof(s->region), "%s", tag(m, "region"));
-        s->alive = m->status && strcmp(m->status, "alive") == 0;
+        (void)snprintf(s->region, sizeof(s->region), "%s", member_tag(m, "region"));
+        s->alive = member_has_status(m, "alive");
         s->self = list->self && m->name && strcmp(list->self, m->name) == 0;
         s->rtt_ms = m->rtt_ms;
     }
