@@ -162,6 +162,11 @@ class ClusterCase(steppe.TestCase):
         self.assertEqual(len(terms), len(set(terms)), 'two leaders in a term: %r' % elections(nodes))
 
 
+AUTOPILOT = '''autopilot {
+  server_stabilization_time = "200ms"
+}'''
+
+
 class Founding(ClusterCase):
     def check(self, nodes):
         wait_one_leader(nodes)
@@ -221,6 +226,18 @@ class Founding(ClusterCase):
         wait_one_leader(rest)
         self.assertStatus(rest[0].register(job('with-three-of-five')), 200)
         self.assertSame(rest)
+
+    def test_more_than_expected(self):
+        """Five servers of which each expects three: one group, which the others join."""
+        nodes = [self.cluster.node('west-s%d' % i, 'west', self.cluster.addr(1, i), expect=3, extra=AUTOPILOT)
+                 for i in range(1, 6)]
+        for n in nodes:
+            n.server_extra = '  retry_join = [%s]\n  retry_interval = "1s"' % ', '.join(
+                '"%s:%d"' % (o.addr, SERF) for o in nodes if o is not n)
+            n.start(wait=False)
+        for n in nodes:
+            n.wait_http()
+        self.check(nodes)
 
     def test_restart_of_all_at_once(self):
         r = self.three()
@@ -440,6 +457,58 @@ class Followers(ClusterCase):
         self.assertSame(r.servers, w)
 
 
+class CutLinks(ClusterCase):
+    """Nothing reaches a server any more, while what it sends arrives: the nastiest of partitions."""
+
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0 or not shutil.which('nft'):
+            self.skipTest('needs root and nft')
+
+    @contextlib.contextmanager
+    def deaf(self, node):
+        table = 'steppe_test_%d' % self.cluster.net
+        rules = ('table inet %s { chain c { type filter hook input priority 0; '
+                 'ip daddr %s tcp dport %d drop; }; }' % (table, node.addr, RPC))
+        p = subprocess.run(['nft', rules], stderr=subprocess.PIPE, text=True)
+        if p.returncode:
+            self.skipTest('nft does not work here: ' + p.stderr)
+        try:
+            yield
+        finally:
+            subprocess.run(['nft', 'delete table inet ' + table], check=True)
+
+    def cut(self, pick):
+        r = self.three()
+        leader = wait_one_leader(r.servers)
+        node = leader if pick == 'leader' else next(n for n in r.servers if n is not leader)
+        rest = [n for n in r.servers if n is not node]
+        with Writers(r.servers) as w:
+            w.wait_acks(20)
+            with self.deaf(node):
+                cut = time.monotonic()
+                if pick == 'leader':
+                    wait_for('another leader', lambda: wait_one_leader(rest) is not node, 20)
+                for n in rest:
+                    self.assertStatus(n.register(job('beside-%s' % n.name)), 200)
+                wait_for('some seconds of it', lambda: time.monotonic() > cut + 4)
+                w.wait_acks(20)
+                if pick == 'follower':  # it may ask for votes as much as it likes
+                    self.assertIs(wait_one_leader(rest), leader)
+            wait_one_leader(r.servers)
+            w.wait_acks(20)
+        self.assertSame(r.servers, w)
+        self.assertOneLeaderATerm(r.servers)
+        if pick == 'follower':
+            self.assertEqual(len(elections(r.servers)), 1, elections(r.servers))
+
+    def test_leader(self):
+        self.cut('leader')
+
+    def test_follower(self):
+        self.cut('follower')
+
+
 class Snapshots(ClusterCase):
     SMALL = '  raft_snapshot_threshold = 64\n  raft_trailing_logs = 16'
 
@@ -491,11 +560,6 @@ class Snapshots(ClusterCase):
         s.start()
         s.wait_leader()
         self.assertSame([s], w)
-
-
-AUTOPILOT = '''autopilot {
-  server_stabilization_time = "200ms"
-}'''
 
 
 class Members(ClusterCase):
