@@ -138,8 +138,10 @@ bool apid_req_parse(struct apid_req *r)
     if (n > APID_PATH_MAX)
         return apid_error(r, 414, "path is longer than %d bytes", APID_PATH_MAX);
     r->path = xmalloc(n + 1);
-    if (!decode(uri, n, false, r->path))
+    if (!decode(uri, n, false, r->path)) {
+        r->path[0] = 0; /* not ended yet, and the log shows it */
         return apid_error(r, 400, "broken escape in the path");
+    }
     if (r->path[0] != '/')
         return apid_error(r, 400, "not a path: %s", r->path);
     if (query && !parse_query(r, query))
