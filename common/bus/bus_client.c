@@ -248,6 +248,8 @@ int bus_client_new(struct bus *bus, const char *endpoint, struct bus_client **re
     struct bus_client *c = xcalloc(1, sizeof(*c));
     int one = 1, hwm = SEND_QUEUE, ivl = RECONNECT_MS, ivl_max = RECONNECT_MAX_MS;
     int heartbeat_ms = 500, dead_ms = 2500;
+    /* The kernel doubles the time between its tries: after a long cut it would notice late. */
+    int connect_ms = 1500;
     void *zmq = bus_socket_open(bus, ZMQ_DEALER, e), *pair;
 
     c->bus = bus;
@@ -263,6 +265,7 @@ int bus_client_new(struct bus *bus, const char *endpoint, struct bus_client **re
     zmq_setsockopt(zmq, ZMQ_RCVHWM, &hwm, sizeof(hwm));
     zmq_setsockopt(zmq, ZMQ_RECONNECT_IVL, &ivl, sizeof(ivl));
     zmq_setsockopt(zmq, ZMQ_RECONNECT_IVL_MAX, &ivl_max, sizeof(ivl_max));
+    zmq_setsockopt(zmq, ZMQ_CONNECT_TIMEOUT, &connect_ms, sizeof(connect_ms));
     zmq_setsockopt(zmq, ZMQ_HEARTBEAT_IVL, &heartbeat_ms, sizeof(heartbeat_ms));
     zmq_setsockopt(zmq, ZMQ_HEARTBEAT_TIMEOUT, &dead_ms, sizeof(dead_ms));
     pair = bus_monitor_open(bus, zmq, ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED, e);
