@@ -105,9 +105,12 @@ static void help_add_list(struct strbuf *b, const char *group, const struct cli_
 
     for (size_t i = 0; list[i]; i++)
         width = MAX(width, strlen(help_child(group, list[i]->name)));
-    for (size_t i = 0; list[i]; i++)
-        strbuf_addf(b, "    %-*s%s\n", (int)width + gap, help_child(group, list[i]->name),
-                    list[i]->synopsis);
+    for (size_t i = 0; list[i]; i++) {
+        const char *name = help_child(group, list[i]->name);
+
+        assert(name); /* help_list() takes only the group's own */
+        strbuf_addf(b, "    %-*s%s\n", (int)width + gap, name, list[i]->synopsis);
+    }
 }
 
 static void help_add_examples(struct strbuf *b, const char *lines)

@@ -143,7 +143,7 @@ int snap_create(const struct wal_fs *fs, const struct raft_snapshot_meta *meta,
                 struct snap_writer **ret)
 {
     uint8_t header[SNAP_HEADER_MAX];
-    struct snap_writer *w;
+    struct snap_writer *w = NULL;
     size_t len;
     int err = writer_new(fs, SNAP_TMP ".own", &w);
 

@@ -116,7 +116,7 @@ static int call(const char *path, const char *verb, const char *name, json_t **r
 {
     struct strbuf b = STRBUF_BOUND(ANSWER_MAX);
     int fd = ask(path, verb, name, e), r;
-    size_t len;
+    size_t len = 0;
 
     if (fd < 0)
         return fd;
@@ -193,7 +193,7 @@ int sup_control_logs(const char *path, const char *name, bool follow, sup_contro
     struct strbuf b = STRBUF_BOUND(ANSWER_MAX);
     struct timeval for_ever = {0};
     json_t *answer;
-    size_t len;
+    size_t len = 0;
     int fd = ask(path, follow ? "follow" : "logs", name, e), r;
 
     if (fd < 0)
