@@ -292,7 +292,7 @@ class Node:
         for name in names:
             if not name.endswith('.pid'):
                 continue
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, IndexError):
                 with open(os.path.join(self.run_dir, name)) as f:
                     pid = int(f.read().split()[0])
                 if pid in mine:
@@ -373,7 +373,8 @@ class Node:
     def log_tail(self, lines=25):
         try:
             with open(self.log_file, errors='replace') as f:
-                return ''.join(f.readlines()[-lines:])
+                # A request a line would hide what happened.
+                return ''.join([x for x in f if ' request method=' not in x][-lines:])
         except OSError:
             return ''
 
