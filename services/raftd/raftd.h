@@ -266,7 +266,7 @@ struct raftd {
     struct raftd_members *members;
     struct raftd_founding *founding;
     char promised[RAFT_UUID_MAX]; /* the founder that this blank server waits for */
-    int64_t promised_until_ns;
+    int64_t promised_until_ns, found_after_ns;
     struct state_status_writer *status;
 
     struct prng prng;            /* jitter only */

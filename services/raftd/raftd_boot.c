@@ -42,7 +42,8 @@ static int group_read(struct raftd *rd, const char *path, struct errtext *e)
     ssize_t n;
 
     if (fd < 0)
-        return errno == ENOENT ? 0 : err_set(e, -errno, "cannot read %s: %s", path, strerror(errno));
+        return errno == ENOENT ? 0
+                               : err_set(e, -errno, "cannot read %s: %s", path, strerror(errno));
     n = read(fd, text, sizeof(text) - 1);
     close(fd);
     if (n != (ssize_t)sizeof(text) - 1)
@@ -103,8 +104,9 @@ static int open_log(struct raftd *rd, struct snap_reader **ret_snap, struct errt
     struct raftd_disk *d = &rd->disk;
     uint64_t between = rd->ctx->conf->server.raft_snapshot_threshold;
     struct wal_options opt = {
-        .segment_bytes = MAX(MIN(between, (uint64_t)SEGMENT_MAX / SEGMENT_ENTRY_BYTES) *
-                                 SEGMENT_ENTRY_BYTES, (uint64_t)SEGMENT_MIN),
+        .segment_bytes =
+            MAX(MIN(between, (uint64_t)SEGMENT_MAX / SEGMENT_ENTRY_BYTES) * SEGMENT_ENTRY_BYTES,
+                (uint64_t)SEGMENT_MIN),
     };
     struct wal_state st;
     int r = wal_fs_posix_open(dir, &d->fs);
@@ -153,10 +155,10 @@ static int open_state(struct raftd *rd, struct errtext *e)
         return err_set(e, r, "cannot read the state in %s: %s", dir, strerror(-r));
     wal_state(rd->disk.wal, &st);
     if (fsm_applied_index(rd->fsm) > st.last_index)
-        return err_set(e, -EBADMSG,
-                       "state in %s is at %llu, the raft log ends at %llu: the log has lost entries",
-                       dir, (unsigned long long)fsm_applied_index(rd->fsm),
-                       (unsigned long long)st.last_index);
+        return err_set(
+            e, -EBADMSG,
+            "state in %s is at %llu, the raft log ends at %llu: the log has lost entries", dir,
+            (unsigned long long)fsm_applied_index(rd->fsm), (unsigned long long)st.last_index);
     if (fsm_applied_index(rd->fsm) < rd->disk.snapshot_index)
         return raftd_disk_load_snapshot(rd, e);
     return 0;

@@ -24,8 +24,8 @@ enum built raftd_build_error(struct building *b, unsigned code, const char *fmt,
 enum built raftd_build_command(struct building *b, enum command_type type, const void *body,
                                const struct bytes *blobs, size_t n)
 {
-    int r = command_encode(&b->p->command, type, clock_wall(), b->env->idempotency_key, body, blobs,
-                           n);
+    int r =
+        command_encode(&b->p->command, type, clock_wall(), b->env->idempotency_key, body, blobs, n);
 
     if (r == -EMSGSIZE)
         return raftd_build_error(b, 413, "the request is too large to be stored");
@@ -105,8 +105,8 @@ static int encode_stub(const steppe_Node *n, struct strbuf *out)
     if (colon)
         *colon = 0;
     for (pb_size_t i = 0; i < n->drivers_count; i++)
-        drivers[i] = (steppe_NodeListStub_DriversEntry){
-            n->drivers[i].key, n->drivers[i].has_value, n->drivers[i].value};
+        drivers[i] = (steppe_NodeListStub_DriversEntry){n->drivers[i].key, n->drivers[i].has_value,
+                                                        n->drivers[i].value};
     stub.drivers = drivers;
     stub.drivers_count = n->drivers_count;
     return wire_encode(steppe_NodeListStub_fields, &stub, out);

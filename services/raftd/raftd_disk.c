@@ -11,12 +11,12 @@
 #include "base/log.h"
 #include "raftd.h"
 
-#define SNAPSHOTS_KEPT       2
-#define SNAPSHOT_SMALL       (4u << 20)  /* writing this much is nothing: entries decide */
-#define SNAPSHOT_LOG_MAX     (64u << 20) /* bytes of log that call for one, however few entries */
-#define SNAPSHOT_RETRY_NS    (30 * NS_PER_SEC) /* after a failed one */
-#define CHUNKS_MAX           (RAFT_SERVERS_MAX * 2)
-#define FETCHED_MAX          1024
+#define SNAPSHOTS_KEPT    2
+#define SNAPSHOT_SMALL    (4u << 20)  /* writing this much is nothing: entries decide */
+#define SNAPSHOT_LOG_MAX  (64u << 20) /* bytes of log that call for one, however few entries */
+#define SNAPSHOT_RETRY_NS (30 * NS_PER_SEC) /* after a failed one */
+#define CHUNKS_MAX        (RAFT_SERVERS_MAX * 2)
+#define FETCHED_MAX       1024
 
 /* A snapshot on its way to disk; filled by the loop, worked on by one libuv worker. */
 struct raftd_snapshot {
@@ -274,8 +274,8 @@ void raftd_disk_consider_snapshot(struct raftd *rd)
         free(s);
         return;
     }
-    s->meta = (struct raft_snapshot_meta){.index = info.index, .term = info.term,
-                                          .config_index = config_index, .config = *config};
+    s->meta = (struct raft_snapshot_meta){
+        .index = info.index, .term = info.term, .config_index = config_index, .config = *config};
     s->log_bytes = d->log_bytes;
     d->taking = s;
     uv_queue_work(rd->ctx->loop, &s->work, snapshot_work, snapshot_done);
@@ -323,7 +323,8 @@ static void serve_chunk(struct raftd *rd, const struct raft_chunk_read *c)
     ev.chunk.err = n < 0 ? (int)n : 0;
     ev.chunk.done = n >= 0 && c->offset + (uint64_t)n >= snap_file_bytes(d->sending);
     raftd_step(rd, &ev);
-    if (ev.chunk.done && d->sending) /* an open file that was replaced would keep its room on disk */
+    if (ev.chunk.done &&
+        d->sending) /* an open file that was replaced would keep its room on disk */
         d->sending = snap_close(d->sending);
 }
 
@@ -374,8 +375,8 @@ static void finish_install(struct raftd *rd, const struct raft_snapshot_meta *me
         if (r == 0)
             r = raftd_disk_load_snapshot(rd, &e);
         if (r < 0) { /* the log is restarted already: only a restart of the process can tell */
-            svc_fatal(rd->ctx, "cannot install snapshot %llu: %s",
-                      (unsigned long long)meta->index, e.text[0] ? e.text : strerror(-r));
+            svc_fatal(rd->ctx, "cannot install snapshot %llu: %s", (unsigned long long)meta->index,
+                      e.text[0] ? e.text : strerror(-r));
             return;
         }
         rd->apply_next = 0;

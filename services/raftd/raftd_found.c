@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Founding a group. With bootstrap_expect = 1 a blank server founds a group of itself. With n > 1 it
- * waits until gossip shows n alive servers of its region that expect n as well; the one with the
+ * Founding a group. With bootstrap_expect = 1 a blank server founds a group of itself. With n > 1
+ * it waits until gossip shows n alive servers of its region that expect n as well; the one with the
  * lowest id asks all others, and founds a group of all n when each of them answers that it has none
  * and will wait for this founder. They get the group from its messages.
  *
@@ -23,6 +23,7 @@
 #define ASK_TIMEOUT_MS 1000
 #define PROMISE_NS     (10 * NS_PER_SEC) /* longer than the founder's asking and its first messages */
 #define FOUND_NS       (3 * NS_PER_SEC)  /* promises older than this are not built on */
+#define AGAIN_NS       (500 * NS_PER_MS) /* until the next question after a refusal */
 
 /* A blank server asking the others before it founds a group. */
 struct raftd_founding {
@@ -92,6 +93,7 @@ static void ask_others(struct raftd *rd, const struct raft_config *config)
     f->rd = rd;
     f->config = *config;
     f->asked_ns = clock_mono().ns;
+    rd->found_after_ns = f->asked_ns + AGAIN_NS;
     rd->founding = f;
     for (unsigned i = 0; i < config->n; i++) {
         _cleanup_(freep) char *endpoint = xasprintf("tcp://%s", config->servers[i].address);
@@ -162,7 +164,7 @@ void raftd_found_consider(struct raftd *rd)
         found(rd, &config);
         return;
     }
-    if (expect == 0 || rd->founding)
+    if (expect == 0 || rd->founding || clock_mono().ns < rd->found_after_ns)
         return;
     collect_waiting(rd, &config);
     while (config.n > (unsigned)expect) /* ids are in order: the lowest found it */

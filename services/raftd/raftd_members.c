@@ -16,16 +16,16 @@
 #include "wire/member.h"
 #include "wire/wire.h"
 
-#define RECONCILE_MS      1000
-#define BLANK_MS          100 /* the same for a server without a group */
-#define FETCH_TIMEOUT_MS  2000
-#define DEAD_GRACE_NS     (10 * NS_PER_SEC) /* a failed server's, before it is cleaned up */
+#define RECONCILE_MS     1000
+#define BLANK_MS         100 /* the same for a server without a group */
+#define FETCH_TIMEOUT_MS 2000
+#define DEAD_GRACE_NS    (10 * NS_PER_SEC) /* a failed server's, before it is cleaned up */
 
 /* Since when gossip shows a server as it does now. */
 struct seen {
     char id[RAFT_UUID_MAX];
     bool alive;
-    bool here;       /* in the newest list */
+    bool here; /* in the newest list */
     int64_t since_ns;
 };
 
@@ -85,7 +85,8 @@ bool raftd_member_server(const struct raftd *rd, const steppe_Member *m, struct 
     return *ip && *port && n > 0 && n < (int)sizeof(ret->address);
 }
 
-bool raftd_members_address(const struct raftd *rd, uint64_t id, char address[static RAFT_ADDRESS_MAX])
+bool raftd_members_address(const struct raftd *rd, uint64_t id,
+                           char address[static RAFT_ADDRESS_MAX])
 {
     const steppe_MemberList *list = &rd->members->list;
     struct raft_server s;
@@ -137,8 +138,8 @@ static void change(struct raftd *rd, enum raft_change what, const struct raft_se
     int r = raftd_step_result(rd, &ev, &out);
 
     if (r == 0)
-        log_info("raft group changes change=\"%s\" server=%s address=%s", names[what],
-                 server->uuid, server->address);
+        log_info("raft group changes change=\"%s\" server=%s address=%s", names[what], server->uuid,
+                 server->address);
     else if (r != RAFT_E_CHANGE_PENDING && r != RAFT_E_NOT_CAUGHT_UP)
         log_warn("raft group not changed change=\"%s\" server=%s error=\"%s\"", names[what],
                  server->uuid, r > 0 ? raft_error_text(r) : strerror(-r));
@@ -154,8 +155,7 @@ static bool follow_alive(struct raftd *rd, const struct raft_server *want, int64
         change(rd, RAFT_ADD_LEARNER, want);
         return true;
     }
-    if (has->voter || !want->voter ||
-        alive_ns < rd->ctx->conf->autopilot.server_stabilization_time)
+    if (has->voter || !want->voter || alive_ns < rd->ctx->conf->autopilot.server_stabilization_time)
         return false;
     change(rd, RAFT_PROMOTE, want);
     return true;
@@ -191,9 +191,25 @@ static bool follow_gone(struct raftd *rd, const steppe_Member *m, const struct r
     return true;
 }
 
+/* Another server is alive at its address: its disk was replaced, it has a new id. */
+static bool was_replaced(struct raftd *rd, const struct raft_server *old)
+{
+    const steppe_MemberList *list = raftd_members_list(rd);
+
+    for (pb_size_t i = 0; i < list->members_count; i++) {
+        struct raft_server s;
+
+        if (raftd_member_is(&list->members[i], "alive") &&
+            raftd_member_server(rd, &list->members[i], &s) && s.id != old->id &&
+            strcmp(s.address, old->address) == 0)
+            return true;
+    }
+    return false;
+}
+
 /*
- * Servers that gossip forgot (force-leave -prune, reaped). One that was alive when it was seen last
- * is not meant: a serfd that has just started again does not know everybody yet.
+ * Servers that gossip forgot (force-leave -prune, reaped, replaced). One that was alive when it was
+ * seen last is not meant: a serfd that has just started again does not know everybody yet.
  */
 static bool follow_forgotten(struct raftd *rd)
 {
@@ -201,10 +217,15 @@ static bool follow_forgotten(struct raftd *rd)
     struct raftd_members *m = rd->members;
 
     for (unsigned i = 0; i < config->n; i++) {
-        const struct seen *s = seen_find(m, config->servers[i].uuid);
+        const struct raft_server *server = &config->servers[i];
+        const struct seen *s = seen_find(m, server->uuid);
 
-        if (s && !s->here && !s->alive && config->servers[i].id != rd->id) {
-            change(rd, RAFT_REMOVE, &config->servers[i]);
+        if (server->id == rd->id || (s && s->here))
+            continue;
+        if ((s && !s->alive) || was_replaced(rd, server)) {
+            struct raft_server gone = *server; /* the change takes it out of the configuration */
+
+            change(rd, RAFT_REMOVE, &gone);
             return true;
         }
     }
@@ -255,7 +276,8 @@ void raftd_members_reconcile(struct raftd *rd)
 
 /* ---- hearing of gossip ---- */
 
-static void on_members(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
+static void on_members(void *user, int err, const steppe_Reply *rep, const uint8_t *body,
+                       size_t len)
 {
     struct raftd_members *m = user;
     steppe_MemberList list;

@@ -3,8 +3,8 @@
  * Heartbeats of client nodes, on the leader: each node that is not down has a deadline; one that
  * passes it is proposed to be down. The TTL that a node is told keeps the rate of heartbeats below
  * max_heartbeats_per_second, with a random part so that nodes spread out; the deadline is the TTL
- * plus heartbeat_grace (reference: heartbeats). A new leader gives all nodes failover_heartbeat_ttl:
- * it cannot know when they were last heard.
+ * plus heartbeat_grace (reference: heartbeats). A new leader gives all nodes
+ * failover_heartbeat_ttl: it cannot know when they were last heard.
  */
 #include <string.h>
 
@@ -115,7 +115,8 @@ static int watch_node(void *user, const struct state_node *node)
     const struct conf_server *conf = &nodes->rd->ctx->conf->server;
 
     if (strcmp(node->status, "down") != 0)
-        set(nodes, node->id, clock_mono().ns + conf->failover_heartbeat_ttl + conf->heartbeat_grace);
+        set(nodes, node->id,
+            clock_mono().ns + conf->failover_heartbeat_ttl + conf->heartbeat_grace);
     return 0;
 }
 

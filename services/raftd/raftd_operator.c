@@ -23,7 +23,8 @@ static const struct raft_config *group_config(struct raftd *rd, uint64_t *ret_in
     return raft_config_latest(rd->raft, ret_index);
 }
 
-static void reply(struct raftd *rd, struct bus_req *req, const pb_msgdesc_t *fields, const void *msg)
+static void reply(struct raftd *rd, struct bus_req *req, const pb_msgdesc_t *fields,
+                  const void *msg)
 {
     _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
     steppe_Reply rep = {0};
@@ -75,9 +76,8 @@ static void fill_peer(struct raftd *rd, const struct raft_server *s, steppe_Serv
     if (s->id != rd->id && raftd_is_leader(rd) && raft_peer_info(rd->raft, s->id, &info)) {
         ret->match_index = info.match;
         ret->last_contact_ms =
-            info.last_contact.ns
-                ? (uint64_t)((clock_mono().ns - info.last_contact.ns) / NS_PER_MS)
-                : UINT64_MAX;
+            info.last_contact.ns ? (uint64_t)((clock_mono().ns - info.last_contact.ns) / NS_PER_MS)
+                                 : UINT64_MAX;
     } else if (s->id == rd->id) {
         ret->match_index = raft_durable_index(rd->raft);
     }
@@ -125,8 +125,8 @@ static void status_server(struct raftd *rd, struct bus_req *req)
     };
     steppe_Reply meta = {0};
 
-    if (rd->started && (raft_role(rd->raft) == RAFT_CANDIDATE ||
-                        raft_role(rd->raft) == RAFT_PRE_CANDIDATE))
+    if (rd->started &&
+        (raft_role(rd->raft) == RAFT_CANDIDATE || raft_role(rd->raft) == RAFT_PRE_CANDIDATE))
         st.role = (char *)"Candidate";
     raftd_rpc_meta(rd, &meta);
     st.last_contact_ms = meta.last_contact_ms;
@@ -213,7 +213,10 @@ static void raft_remove_peer(struct raftd *rd, struct bus_req *req)
         remove_server(rd, req, server);
     else
         bus_req_error(req, 500, false, "%s \"%s\" was not found in the Raft configuration",
-                      msg.id ? "id" : "address", msg.id ? msg.id : msg.address ? msg.address : "");
+                      msg.id ? "id" : "address",
+                      msg.id        ? msg.id
+                      : msg.address ? msg.address
+                                    : "");
     pb_release(steppe_RaftRemovePeerRequest_fields, &msg);
 }
 

@@ -11,9 +11,9 @@
 #include "raft_wire.h"
 #include "raftd.h"
 
-#define HELD_MAX      4096
-#define FRAME_MAX     (32u << 20)
-#define LOG_EVERY_NS  (10 * NS_PER_SEC) /* of messages refused */
+#define HELD_MAX     4096
+#define FRAME_MAX    (32u << 20)
+#define LOG_EVERY_NS (10 * NS_PER_SEC) /* of messages refused */
 
 struct held_message {
     struct held_message *next;
@@ -227,7 +227,7 @@ void raftd_peers_receive(struct raftd *rd, struct bus_req *req)
     if (r == 0 || clock_mono().ns < rd->refused_log_ns)
         return;
     rd->refused_log_ns = clock_mono().ns + LOG_EVERY_NS;
-    log_warn("raft message refused: %s", r == -EPERM ? "it is of another raft group"
+    log_warn("raft message refused: %s", r == -EPERM             ? "it is of another raft group"
                                          : r == -EPROTONOSUPPORT ? "it is of another version"
                                                                  : "it is damaged");
 }

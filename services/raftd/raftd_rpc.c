@@ -20,11 +20,11 @@
 #include "query/query.h"
 #include "raftd.h"
 
-#define HOLD_RETRY_MS   25
-#define WAIT_DEFAULT_MS 300000u /* of a blocking query, also the longest (reference: 300 s) */
-#define WAIT_JITTER     16      /* plus up to wait/16, so that waiters do not come back together */
-#define ANSWER_MARGIN_MS 20     /* before the caller's own deadline */
-#define DIAL_WAIT_MS    200
+#define HOLD_RETRY_MS    25
+#define WAIT_DEFAULT_MS  300000u /* of a blocking query, also the longest (reference: 300 s) */
+#define WAIT_JITTER      16      /* plus up to wait/16, so that waiters do not come back together */
+#define ANSWER_MARGIN_MS 20      /* before the caller's own deadline */
+#define DIAL_WAIT_MS     200
 
 enum call_state { CALL_HELD, CALL_ABROAD, CALL_READING, CALL_RUNNABLE, CALL_BLOCKED };
 
@@ -35,13 +35,13 @@ struct raftd_call {
     struct raftd_call *prev, *next; /* rd->calls */
     struct raftd_call *next_runnable;
     int64_t hold_until_ns;
-    struct bus_client *abroad;      /* where it was sent */
+    struct bus_client *abroad; /* where it was sent */
     uint64_t abroad_id;
-    bool abroad_region;             /* to routerd, not to the leader */
+    bool abroad_region; /* to routerd, not to the leader */
     uint64_t read_id, read_index;
     struct watch watch;
     struct query_watch keys;
-    uv_timer_t *timer;              /* of the blocking query */
+    uv_timer_t *timer; /* of the blocking query */
     bool expired;
 };
 
@@ -269,8 +269,8 @@ static void on_wait_over(uv_timer_t *t)
 
 static void start_wait(struct raftd_call *c)
 {
-    uint32_t wait = c->req->env.wait_ms ? MIN(c->req->env.wait_ms, WAIT_DEFAULT_MS)
-                                        : WAIT_DEFAULT_MS;
+    uint32_t wait =
+        c->req->env.wait_ms ? MIN(c->req->env.wait_ms, WAIT_DEFAULT_MS) : WAIT_DEFAULT_MS;
     int64_t ms = wait + (int64_t)prng_below(&c->rd->prng, wait / WAIT_JITTER + 1);
 
     if (c->timer)
@@ -465,7 +465,8 @@ void raftd_rpc_request(void *user, struct bus_req *req)
     dispatch(call_new(rd, req));
 }
 
-/* Sent to a server that leads no more: it may be frozen or cut off, there is no need to wait for it. */
+/* Sent to a server that leads no more: it may be frozen or cut off, there is no need to wait for
+ * it. */
 static void call_back(struct raftd_call *c)
 {
     struct raftd_peer *leader = c->rd->leader ? raftd_peer_find(c->rd, c->rd->leader) : NULL;

@@ -8,10 +8,10 @@
 #include "base/log.h"
 #include "raftd.h"
 
-#define LEAVE_MAX_MS    3000 /* for a successor, when leaving the cluster */
-#define STOP_MAX_MS     600  /* when just stopping */
-#define LEAVE_STEP_MS   20
-#define MAINTAIN_BEATS  50 /* status beats between two looks at dead readers */
+#define LEAVE_MAX_MS   3000 /* for a successor, when leaving the cluster */
+#define STOP_MAX_MS    600  /* when just stopping */
+#define LEAVE_STEP_MS  20
+#define MAINTAIN_BEATS 50 /* status beats between two looks at dead readers */
 
 static enum state_status_role status_role(const struct raftd *rd)
 {
@@ -128,7 +128,8 @@ int raftd_init(struct svc_ctx *ctx, struct errtext *e)
     return 0;
 }
 
-/* A leader that stops hands leadership over first, so that the group goes on without an election. */
+/* A leader that stops hands leadership over first, so that the group goes on without an election.
+ */
 static void on_leave(uv_timer_t *t)
 {
     struct raftd *rd = t->data;

@@ -4,8 +4,8 @@
  * (or hold) the messages, note what to apply, answer reads, serve the disk. Proposals and entries
  * to apply are collected during one turn of the loop and handled together at its end: one step and
  * one LMDB transaction for all of them. Only the disk's answers step again from within
- * raftd_effects(), as its last act; what else would (requests that go on because the leader changed,
- * reads that were answered) waits for that end.
+ * raftd_effects(), as its last act; what else would (requests that go on because the leader
+ * changed, reads that were answered) waits for that end.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,10 +13,10 @@
 #include "base/log.h"
 #include "raftd.h"
 
-#define APPLY_BATCH_MAX   256
-#define READ_BYTES_MAX    (4u << 20)
-#define LATE_NS           (10 * NS_PER_MS) /* this loop, or the whole process, stood still */
-#define LATE_WAIT_MS      5
+#define APPLY_BATCH_MAX 256
+#define READ_BYTES_MAX  (4u << 20)
+#define LATE_NS         (10 * NS_PER_MS) /* this loop, or the whole process, stood still */
+#define LATE_WAIT_MS    5
 
 bool raftd_is_leader(const struct raftd *rd)
 {
@@ -156,7 +156,8 @@ static int collect(struct raftd *rd, uint64_t first, unsigned max, struct raft_e
         int r = wal_read(rd->disk.wal, first, max, READ_BYTES_MAX, from_disk, ret_buf);
 
         for (int i = 0; i < r; i++)
-            ret[i] = (struct fsm_entry){from_disk[i].index, from_disk[i].term,
+            ret[i] = (struct fsm_entry){from_disk[i].index,
+                                        from_disk[i].term,
                                         kind_of(from_disk[i].type),
                                         {from_disk[i].data, from_disk[i].len}};
         return r;

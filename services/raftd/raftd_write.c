@@ -173,7 +173,8 @@ static void reply_applied(struct raftd *rd, struct raftd_proposal *p,
     bus_req_reply(p->req, &rep, body.data, body.len);
 }
 
-static void plain_applied(struct raftd *rd, struct raftd_proposal *p, const struct fsm_result *result)
+static void plain_applied(struct raftd *rd, struct raftd_proposal *p,
+                          const struct fsm_result *result)
 {
     reply_applied(rd, p, result, NULL);
 }
@@ -211,8 +212,8 @@ static void encode_node_extra(struct raftd *rd, int64_t ttl, struct strbuf *out)
             strcmp(member_tag(m, "region"), rd->ctx->conf->region) != 0)
             continue;
         servers[extra.servers_count++] = (steppe_NodeServerInfo){
-            .rpc_advertise_addr = xasprintf("%s:%s", member_tag(m, "rpc_addr"),
-                                            member_tag(m, "port")),
+            .rpc_advertise_addr =
+                xasprintf("%s:%s", member_tag(m, "rpc_addr"), member_tag(m, "port")),
             .datacenter = (char *)member_tag(m, "dc"),
             .id = (char *)member_tag(m, "id"),
         };
@@ -222,7 +223,8 @@ static void encode_node_extra(struct raftd *rd, int64_t ttl, struct strbuf *out)
         free(servers[i].rpc_advertise_addr);
 }
 
-static void node_applied(struct raftd *rd, struct raftd_proposal *p, const struct fsm_result *result)
+static void node_applied(struct raftd *rd, struct raftd_proposal *p,
+                         const struct fsm_result *result)
 {
     _cleanup_(strbuf_fini) struct strbuf more = STRBUF_INIT;
 

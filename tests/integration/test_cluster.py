@@ -601,6 +601,24 @@ class Members(ClusterCase):
         wait_voters(dead, r.servers, 40)
         self.assertSame(r.servers)
 
+    def test_replaced_disk(self):
+        """A server that comes back without its data is a new one; the old one goes."""
+        r = self.three(extra=AUTOPILOT)
+        self.assertStatus(r.server.register(job('before')), 200)
+        new = next(n for n in r.servers if n is not wait_one_leader(r.servers))
+        address = '%s:%d' % (new.addr, RPC)
+        old = next(s['ID'] for s in raft_servers(r.server) if s['Address'] == address)
+        new.kill()
+        shutil.rmtree(new.data_dir)
+        new.start()
+
+        def replaced():
+            ids = [s['ID'] for s in raft_servers(new) if s['Voter']]
+            return len(ids) == 3 and old not in ids and len(raft_servers(new)) == 3
+        wait_for('the new server to take the place of the old', replaced, 30)
+        self.assertEqual([j['ID'] for j in self.assertSame(r.servers)], ['before'])
+        self.assertStatus(new.register(job('after')), 200)
+
     def leave(self, pick):
         r = self.three(extra=AUTOPILOT + '\nleave_on_terminate = true')
         leader = wait_one_leader(r.servers)
