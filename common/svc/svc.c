@@ -17,10 +17,12 @@
 #include "base/log.h"
 #include "bus/bus.h"
 
-#define STOP_MAX_MS      10000
-#define LOCK_WAIT_MS     5000 /* an earlier process of this name may be on its way out */
-#define LOCK_STEP_MS     20
-#define MALLOC_ARENAS 2
+#define STOP_MAX_MS    10000
+#define LOCK_WAIT_MS   5000 /* an earlier process of this name may be on its way out */
+#define LOCK_STEP_MS   20
+#define MALLOC_ARENAS  2
+#define MALLOC_TOP_PAD (512 * 1024)      /* grows in larger steps: untouched, they cost nothing */
+#define MALLOC_TRIM    (4 * 1024 * 1024) /* giving pages back stops every thread for a moment */
 
 /* One process is one service: what svc_ready() and the signal handlers need beside the ctx. */
 struct runner {
@@ -236,6 +238,8 @@ int svc_main(int argc, char **argv, const struct svc *svc)
     enum log_level level = LOG_INFO;
     int err;
 
+    mallopt(M_TOP_PAD, MALLOC_TOP_PAD);
+    mallopt(M_TRIM_THRESHOLD, MALLOC_TRIM);
     mallopt(M_ARENA_MAX, svc->malloc_arenas ? svc->malloc_arenas : MALLOC_ARENAS);
     log_init(svc->name, LOG_INFO);
     if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)

@@ -124,6 +124,17 @@ static bool clean_path(const char *path, struct strbuf *out)
     return strcmp(out->data, path) == 0;
 }
 
+/* The path as it may stand in a header: what is no plain path character is escaped again. */
+static void add_escaped(struct strbuf *out, const char *path)
+{
+    for (; *path; path++) {
+        if (isalnum((unsigned char)*path) || strchr("/-._~!$&'()*+,;=:@", *path))
+            strbuf_addc(out, *path);
+        else
+            strbuf_addf(out, "%%%02X", (unsigned char)*path);
+    }
+}
+
 bool apid_req_parse(struct apid_req *r)
 {
     const char *uri = r->info->request_uri, *query = r->info->query_string;
@@ -148,7 +159,9 @@ bool apid_req_parse(struct apid_req *r)
         return false;
     if ((strstr(r->path, "//") || strstr(r->path, "/.")) && !clean_path(r->path, &clean)) {
         r->status = 301;
-        strbuf_addf(&r->out, "%s%s%s", clean.data, query ? "?" : "", query ? query : "");
+        add_escaped(&r->out, clean.data);
+        if (query)
+            strbuf_addf(&r->out, "?%s", query);
         r->location = strbuf_take(&r->out);
         return false;
     }
@@ -274,14 +287,39 @@ static bool keep_alive(const struct apid_req *r)
     return strcmp(r->info->http_version, "1.1") == 0 || (v && strcasestr(v, "keep-alive"));
 }
 
+/* Decimal digits without a format: the hot path of every answer. */
+static void add_u64(struct strbuf *h, uint64_t v)
+{
+    char digits[20];
+    int n = sizeof(digits);
+
+    do
+        digits[--n] = (char)('0' + v % 10);
+    while (v /= 10);
+    strbuf_add(h, digits + n, sizeof(digits) - (size_t)n);
+}
+
+static void add_header(struct strbuf *h, const char *name, const char *value)
+{
+    strbuf_adds(h, name);
+    strbuf_add(h, ": ", 2);
+    strbuf_adds(h, value);
+    strbuf_add(h, "\r\n", 2);
+}
+
 static void add_meta(const struct apid_req *r, struct strbuf *h)
 {
-    if (r->meta || r->index_only)
-        strbuf_addf(h, "X-Nomad-Index: %llu\r\n", (unsigned long long)r->reply.index);
-    if (r->meta)
-        strbuf_addf(h, "X-Nomad-KnownLeader: %s\r\nX-Nomad-LastContact: %llu\r\n",
-                    r->reply.known_leader ? "true" : "false",
-                    (unsigned long long)r->reply.last_contact_ms);
+    if (r->meta || r->index_only) {
+        strbuf_adds(h, "X-Nomad-Index: ");
+        add_u64(h, r->reply.index);
+        strbuf_add(h, "\r\n", 2);
+    }
+    if (r->meta) {
+        add_header(h, "X-Nomad-KnownLeader", r->reply.known_leader ? "true" : "false");
+        strbuf_adds(h, "X-Nomad-LastContact: ");
+        add_u64(h, r->reply.last_contact_ms);
+        strbuf_add(h, "\r\n", 2);
+    }
 }
 
 void apid_send(struct apid_req *r)
@@ -292,21 +330,27 @@ void apid_send(struct apid_req *r)
     bool packed = wants_gzip(r) && gzip(&r->out);
 
     (void)strbuf_reserve(&h, HEADERS_BYTES + r->out.len); /* one allocation */
-    strbuf_addf(&h, "HTTP/1.1 %d %s\r\n", status, mg_get_response_code_text(r->conn, status));
+    strbuf_adds(&h, "HTTP/1.1 ");
+    add_u64(&h, (uint64_t)status);
+    strbuf_addc(&h, ' ');
+    strbuf_adds(&h, mg_get_response_code_text(r->conn, status));
+    strbuf_add(&h, "\r\n", 2);
     for (size_t i = 0; i < extra->n; i++)
-        strbuf_addf(&h, "%s: %s\r\n", extra->keys[i], extra->values[i]);
+        add_header(&h, extra->keys[i], extra->values[i]);
     add_meta(r, &h);
     if (r->content_type || r->out.len > 0)
-        strbuf_addf(&h, "Content-Type: %s\r\n",
-                    r->content_type ? r->content_type : "application/json");
+        add_header(&h, "Content-Type", r->content_type ? r->content_type : "application/json");
     if (r->location)
-        strbuf_addf(&h, "Location: %s\r\n", r->location);
+        add_header(&h, "Location", r->location);
     if (packed)
-        strbuf_adds(&h, "Content-Encoding: gzip\r\n");
+        add_header(&h, "Content-Encoding", "gzip");
     if (status == 429 || r->reply.retryable)
-        strbuf_adds(&h, "Retry-After: 1\r\n");
-    strbuf_addf(&h, "Vary: Accept-Encoding\r\nContent-Length: %zu\r\n%s\r\n", r->out.len,
-                keep_alive(r) ? "" : "Connection: close\r\n");
+        add_header(&h, "Retry-After", "1");
+    if (!keep_alive(r))
+        add_header(&h, "Connection", "close");
+    strbuf_adds(&h, "Vary: Accept-Encoding\r\nContent-Length: ");
+    add_u64(&h, r->out.len);
+    strbuf_add(&h, "\r\n\r\n", 4);
     if (strcmp(r->info->request_method, "HEAD") != 0)
         strbuf_add(&h, r->out.data, r->out.len); /* one write for both */
     (void)mg_write(r->conn, h.data, h.len);

@@ -449,7 +449,8 @@ class Errors(steppe.TestCase):
             self.assertStatus(self.s.get(path), 404)
         self.assertEqual(self.s.get('/v1/nonsense').text, '')
         for path, where in (('/v1/job', '/v1/job/'), ('/v1/node', '/v1/node/'), ('//v1//jobs', '/v1/jobs'),
-                            ('/v1/../v1/jobs?stale', '/v1/jobs?stale'), ('/v1/./regions', '/v1/regions')):
+                            ('/v1/../v1/jobs?stale', '/v1/jobs?stale'), ('/v1/./regions', '/v1/regions'),
+                            ('//v1/a%0d%0aSet-Cookie:%20x', '/v1/a%0D%0ASet-Cookie:%20x')):
             r = self.s.get(path)
             self.assertStatus(r, 301)
             self.assertEqual(r.headers['Location'], where)
