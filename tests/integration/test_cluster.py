@@ -361,6 +361,25 @@ class LeaderGone(ClusterCase):
             self.assertGreater(v.index(), index)
 
 
+    def test_heartbeats_of_clients_go_on(self):
+        """A new leader does not take nodes for dead; one that dies then is found out by it."""
+        r = self.cluster.region('west', servers=3, clients=2, server_extra='  failover_heartbeat_ttl = "4s"\n'
+                                '  heartbeat_grace = "1s"\n  min_heartbeat_ttl = "1s"')
+        wait_voters(r.server, r.servers)
+        leader = wait_one_leader(r.servers)
+        rest = [n for n in r.servers if n is not leader]
+        rest[0].wait_nodes(2)
+        leader.kill()
+        wait_one_leader(rest)
+        end = time.monotonic() + 8
+        while time.monotonic() < end:  # beyond the new leader's first deadlines
+            self.assertEqual([n['Status'] for n in rest[0].get('/v1/nodes').json()], ['ready', 'ready'])
+            rest[0].get('/v1/nodes?index=%d&wait=500ms' % rest[0].get('/v1/nodes').index())
+        r.clients[1].kill()
+        (down,) = rest[1].wait_nodes(1, 'down', 20)
+        self.assertEqual(down['Name'], r.clients[1].name)
+
+
 class Followers(ClusterCase):
     def test_forwarding_and_stale_reads(self):
         r = self.three()
