@@ -129,8 +129,10 @@ static int64_t shown_for(struct raftd_members *m, const char *id, bool alive, in
     return now - s->since_ns;
 }
 
-/* One change of the configuration at a time; the next pass makes the next one. */
-static void change(struct raftd *rd, enum raft_change what, const struct raft_server *server)
+/* One change of the configuration at a time; the next pass makes the next one. False when it was
+ * refused for itself: another one may be tried at once (a learner that never catches up must not
+ * keep one that left in the group). */
+static bool change(struct raftd *rd, enum raft_change what, const struct raft_server *server)
 {
     static const char *const names[] = {"add learner", "promote", "demote", "remove"};
     struct raft_event ev = {.type = RAFT_EV_CHANGE, .change = {.change = what, .server = *server}};
@@ -144,6 +146,7 @@ static void change(struct raftd *rd, enum raft_change what, const struct raft_se
         log_warn("raft group not changed change=\"%s\" server=%s error=\"%s\"", names[what],
                  server->uuid, r > 0 ? raft_error_text(r) : strerror(-r));
     raftd_effects(rd, out);
+    return r == 0 || r == RAFT_E_CHANGE_PENDING || r == RAFT_E_TRANSFERRING;
 }
 
 /* Adds, moves or promotes one alive server. True when a change was tried. */
@@ -151,14 +154,11 @@ static bool follow_alive(struct raftd *rd, const struct raft_server *want, int64
 {
     const struct raft_server *has = raft_config_find(raft_config_latest(rd->raft, NULL), want->id);
 
-    if (!has || strcmp(has->address, want->address) != 0) {
-        change(rd, RAFT_ADD_LEARNER, want);
-        return true;
-    }
+    if (!has || strcmp(has->address, want->address) != 0)
+        return change(rd, RAFT_ADD_LEARNER, want);
     if (has->voter || !want->voter || alive_ns < rd->ctx->conf->autopilot.server_stabilization_time)
         return false;
-    change(rd, RAFT_PROMOTE, want);
-    return true;
+    return change(rd, RAFT_PROMOTE, want);
 }
 
 static unsigned failed_voters(struct raftd *rd)
@@ -187,8 +187,7 @@ static bool follow_gone(struct raftd *rd, const steppe_Member *m, const struct r
         return false;
     if (!raftd_member_is(m, "left") && !dead)
         return false;
-    change(rd, RAFT_REMOVE, s);
-    return true;
+    return change(rd, RAFT_REMOVE, s);
 }
 
 /* Another server is alive at its address: its disk was replaced, it has a new id. */
@@ -225,8 +224,7 @@ static bool follow_forgotten(struct raftd *rd)
         if ((s && !s->alive) || was_replaced(rd, server)) {
             struct raft_server gone = *server; /* the change takes it out of the configuration */
 
-            change(rd, RAFT_REMOVE, &gone);
-            return true;
+            return change(rd, RAFT_REMOVE, &gone);
         }
     }
     return false;

@@ -141,7 +141,7 @@ class ClusterCase(steppe.TestCase):
         def lists():
             seen = [n.get('/v1/jobs?stale').json() for n in nodes]
             first = seen[0]
-            return first if all(s == first for s in seen) else None
+            return first if first and all(s == first for s in seen) else None
         jobs = wait_for('the same job list on %s' % [n.name for n in nodes], lists, timeout)
         if not writers:
             return jobs
@@ -619,6 +619,27 @@ class Members(ClusterCase):
         dead.start()  # it comes back: a learner, then a voter again
         wait_voters(dead, r.servers, 40)
         self.assertSame(r.servers)
+
+    def test_a_learner_that_does_not_learn(self):
+        """It gets no vote, and does not keep the group from following others."""
+        r = self.three(extra=AUTOPILOT)
+        leader = wait_one_leader(r.servers)
+        stuck = self.cluster.node('west-a0', 'west', self.cluster.addr(1, 4), expect=0, extra=AUTOPILOT)
+        stuck.start()
+        os.kill(stuck.service_pids()['raftd'], signal.SIGSTOP)
+        leader.join(stuck)
+        wait_for('it to be a learner', lambda: [
+            s for s in raft_servers(leader) if s['Address'].startswith(stuck.addr + ':') and not s['Voter']])
+        dead = next(n for n in r.servers if n is not leader)
+        rest = [n for n in r.servers if n is not dead]
+        dead.kill()
+        wait_for('it to be seen failed', lambda: leader.members('failed') == ['%s.west' % dead.name], 40)
+        self.assertCli(leader.cli('server', 'force-leave', '%s.west' % dead.name))
+        wait_voters(rest[0], rest)
+        os.kill(stuck.service_pids()['raftd'], signal.SIGCONT)
+        wait_voters(rest[0], rest + [stuck])
+        self.assertStatus(stuck.register(job('after')), 200)
+        self.assertSame(rest + [stuck])
 
     def test_replaced_disk(self):
         """A server that comes back without its data is a new one; the old one goes."""
