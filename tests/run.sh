@@ -48,12 +48,16 @@ if [ -z "$quick" ]; then
         -Db_sanitize=address,undefined -Db_lundef=false --prefix="$work/prefix-asan"
     step "build with the sanitizers" ninja -C "$work/asan"
     step "install the sanitizer build" meson install -C "$work/asan" --no-rebuild
+    step "configure with the thread sanitizer" env CC="${CC:-gcc}" meson setup "$work/tsan" . -Dwerror=true \
+        -Db_sanitize=thread -Db_lundef=false
+    step "build with the thread sanitizer" ninja -C "$work/tsan" test_bus test_state_status
     step "configure with clang" env CC=clang meson setup "$work/clang" . -Dwerror=true
     step "build with clang" ninja -C "$work/clang"
-    runner+=(--asan-build "$work/asan" --asan-prefix "$work/prefix-asan")
+    runner+=(--asan-build "$work/asan" --asan-prefix "$work/prefix-asan" --tsan-build "$work/tsan")
 fi
 
 export ASAN_OPTIONS=halt_on_error=1:abort_on_error=1:detect_stack_use_after_return=0
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1:suppressions=$PWD/tests/tsan.supp
 say "tests"
 /usr/bin/python3 tests/lib/runner.py "${runner[@]}" "${names[@]}"

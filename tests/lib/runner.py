@@ -215,6 +215,7 @@ def main():
     ap.add_argument('--prefix', help='where it is installed, for the integration tests')
     ap.add_argument('--asan-build')
     ap.add_argument('--asan-prefix')
+    ap.add_argument('--tsan-build', help='built with the thread sanitizer: its tests of suite threads')
     ap.add_argument('--logs', default='.')
     ap.add_argument('--jobs', type=int, default=2)
     ap.add_argument('names', nargs='*', help='only tests whose name contains one of these')
@@ -225,6 +226,8 @@ def main():
         run_meson(a.build, (), a.names, a.logs, 'gcc', total)
     if a.asan_build:
         run_meson(a.asan_build, ('unit', 'fuzz'), a.names, a.logs, 'sanitizers', total)
+    if a.tsan_build:
+        run_meson(a.tsan_build, ('threads',), a.names, a.logs, 'threads', total)
     if a.prefix or os.environ.get('STEPPE_TEST_AGENT') or os.environ.get('STEPPE_BUILD'):
         work = [(n, c, a.prefix, 'gcc') for n, c in classes(a.names)]
         if a.asan_prefix:
