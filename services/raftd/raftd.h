@@ -143,7 +143,9 @@ void raftd_write_flush(struct raftd *rd);
 /* An entry of the log was applied. */
 void raftd_write_applied(struct raftd *rd, uint64_t index, uint64_t term,
                          const struct fsm_result *result);
-/* Leadership is gone: nobody knows what becomes of these. */
+/* A change of the group was proposed: the request is answered when it is committed. Takes req. */
+void raftd_write_await_change(struct raftd *rd, struct bus_req *req, uint64_t index, uint64_t term);
+/* Leadership is gone: nobody knows what becomes of those that are not committed. */
 void raftd_write_leadership_lost(struct raftd *rd);
 void raftd_write_fini(struct raftd *rd);
 

@@ -183,18 +183,18 @@ static void remove_server(struct raftd *rd, struct bus_req *req, const struct ra
 {
     struct raft_event ev = {.type = RAFT_EV_CHANGE, .change = {.change = RAFT_REMOVE}};
     const struct raft_out *out = NULL;
-    steppe_GenericResponse done = {0};
     int r;
 
     ev.change.server = *server;
     r = raftd_step_result(rd, &ev, &out);
-    done.index = out->proposed_first;
-    raftd_effects(rd, out);
     if (r == 0)
-        reply(rd, req, steppe_GenericResponse_fields, &done);
+        raftd_write_await_change(rd, req, out->proposed_first, out->proposed_term);
+    else if (r == RAFT_E_CHANGE_PENDING || r == RAFT_E_TRANSFERRING || r == RAFT_E_NOT_LEADER)
+        raftd_rpc_hold(rd, req); /* in a moment, or by the next leader */
     else
-        bus_req_error(req, 500, r == RAFT_E_CHANGE_PENDING, "cannot remove the peer: %s",
+        bus_req_error(req, 500, false, "cannot remove the peer: %s",
                       r > 0 ? raft_error_text(r) : strerror(-r));
+    raftd_effects(rd, out);
 }
 
 static void raft_remove_peer(struct raftd *rd, struct bus_req *req)

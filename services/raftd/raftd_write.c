@@ -122,9 +122,16 @@ void raftd_write_applied(struct raftd *rd, uint64_t index, uint64_t term,
 
 void raftd_write_leadership_lost(struct raftd *rd)
 {
+    uint64_t commit = raft_commit_index(rd->raft);
+    struct idmap all = rd->proposed;
     struct raftd_proposal *p;
 
-    for (size_t i = 0; (p = idmap_next(&rd->proposed, &i));) {
+    memset(&rd->proposed, 0, sizeof(rd->proposed));
+    for (size_t i = 0; (p = idmap_next(&all, &i));) {
+        if (p->index <= commit) { /* certain, though not applied yet: answered then */
+            idmap_put(&rd->proposed, p->index, p);
+            continue;
+        }
         /* With a key it can safely be asked of the next leader. */
         if (p->req && p->req->env.idempotency_key[0])
             raftd_rpc_hold(rd, p->req);
@@ -132,7 +139,7 @@ void raftd_write_leadership_lost(struct raftd *rd)
             bus_req_error(p->req, 500, false, "leadership lost while committing log");
         proposal_free(p);
     }
-    idmap_fini(&rd->proposed);
+    idmap_fini(&all);
 }
 
 void raftd_write_fini(struct raftd *rd)
@@ -238,6 +245,28 @@ static void node_gone(struct raftd *rd, struct raftd_proposal *p, const struct f
     if (result->code == 0)
         raftd_nodes_forget(rd, p->node_id);
     reply_applied(rd, p, result, NULL);
+}
+
+static void change_applied(struct raftd *rd, struct raftd_proposal *p,
+                           const struct fsm_result *result)
+{
+    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
+    steppe_GenericResponse done = {.index = p->index};
+    steppe_Reply rep = {.index = p->index};
+
+    (void)result;
+    (void)wire_encode(steppe_GenericResponse_fields, &done, &body);
+    raftd_rpc_meta(rd, &rep);
+    bus_req_reply(p->req, &rep, body.data, body.len);
+}
+
+void raftd_write_await_change(struct raftd *rd, struct bus_req *req, uint64_t index, uint64_t term)
+{
+    struct raftd_proposal *p = proposal_new(req, change_applied);
+
+    p->index = index;
+    p->term = term;
+    idmap_put(&rd->proposed, index, p);
 }
 
 /* ---- requests -> commands ---- */

@@ -708,6 +708,21 @@ class Members(ClusterCase):
         self.assertSame(rest)
 
 
+    def test_remove_the_leader(self):
+        """It hands over and goes; as gossip shows it alive it is taken in again."""
+        r = self.three(extra=AUTOPILOT)
+        leader = wait_one_leader(r.servers)
+        ident = next(s['ID'] for s in raft_servers(leader) if s['Leader'])
+        with Writers(r.servers) as w:
+            w.wait_acks(20)
+            self.assertCli(r.servers[0].cli('operator', 'raft', 'remove-peer', '-peer-id=' + ident))
+            wait_for('another leader', lambda: wait_one_leader(r.servers) is not leader, 20)
+            wait_voters(r.server, r.servers)
+            w.wait_acks(20)
+        self.assertSame(r.servers, w)
+        self.assertOneLeaderATerm(r.servers)
+
+
 class Disks(ClusterCase):
     CLEAR = re.compile(r'ERROR raftd: cannot (write the raft log|apply entry \d+): (File too large|No space left)')
 
