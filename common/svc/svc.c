@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -219,6 +220,8 @@ static int run(struct runner *r, char *node_id, struct errtext *e)
     r->ctx.conf = r->conf;
     r->ctx.node_id = node_id;
     watch_signals(r);
+    if (r->svc->batch && sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0}) < 0)
+        log_debug("scheduling policy not set error=%s", strerror(errno));
     err = r->svc->init(&r->ctx, e);
     if (err == 0) {
         if (!r->failed)

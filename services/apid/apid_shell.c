@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -129,10 +130,23 @@ static int on_request(struct mg_connection *conn)
     return status;
 }
 
+/* civetweb's threads are not those that should gather work, see struct svc. */
+static void *on_thread(const struct mg_context *http, int type)
+{
+    struct sched_param param = {0};
+
+    (void)http;
+    (void)type;
+    if (sched_setscheduler(0, SCHED_OTHER, &param) < 0)
+        log_debug("scheduling policy not set error=%s", strerror(errno));
+    return NULL;
+}
+
 static int start_http(struct apid *a, struct errtext *e)
 {
     const struct conf *conf = a->ctx->conf;
-    struct mg_callbacks callbacks = {.begin_request = on_request,
+    struct mg_callbacks callbacks = {.init_thread = on_thread,
+                                     .begin_request = on_request,
                                      .connection_close = on_close,
                                      .log_message = on_message,
                                      .http_error = on_http_error};

@@ -5,6 +5,7 @@ static const struct svc apid = {
     .name = "apid",
     .purpose = "The HTTP gateway: Nomad's /v1 API.",
     .malloc_arenas = 8, /* many busy threads: with two they queue for the allocator */
+    .batch = true,
     .init = apid_init,
     .fini = apid_fini,
 };
