@@ -37,8 +37,8 @@ struct svc {
     int malloc_arenas;   /* 0: 2, plenty for one busy thread and cheaper than more */
     /*
      * Runs under SCHED_BATCH: the loop and ZeroMQ's threads do not push others aside the moment one
-     * message is there, but run when several are. For the HTTP gateway with its many workers: a
-     * fourth to a half more requests a second at 32 connections on two cores. routerd lost by it.
+     * message is there, but run when several are. For the HTTP gateway with its many workers;
+     * what it gains varies, see CONTRIBUTING's decision log.
      */
     bool batch;
     int (*init)(struct svc_ctx *ctx, struct errtext *e); /* < 0: exit 1 with e's text */
