@@ -67,6 +67,61 @@ void fsm_touch(struct fsm_ctx *c, enum state_table table, struct bytes key)
         watch_note(c->f->watches, table, key);
 }
 
+struct bytes fsm_nsid_ns(struct bytes nsid)
+{
+    const uint8_t *nul = memchr(nsid.data, 0, nsid.len);
+
+    return bytes_of(nsid.data, nul ? (size_t)(nul - nsid.data) : nsid.len);
+}
+
+struct bytes fsm_nsid_id(struct bytes nsid)
+{
+    size_t skip = MIN(fsm_nsid_ns(nsid).len + 1, nsid.len);
+
+    return bytes_of(nsid.data + skip, nsid.len - skip);
+}
+
+void fsm_note(struct fsm_ctx *c, const struct fsm_change *change)
+{
+    struct fsm *f = c->f;
+    struct fsm_noted *n;
+
+    if (!f->observer)
+        return;
+    if (f->noted_n == f->noted_cap) {
+        f->noted_cap = f->noted_cap ? f->noted_cap * 2 : 64;
+        f->noted = xrealloc(f->noted, f->noted_cap * sizeof(*f->noted));
+    }
+    n = &f->noted[f->noted_n++];
+    *n = (struct fsm_noted){*change, f->noted_text.len};
+    n->change.index = c->index;
+    strbuf_add(&f->noted_text, change->namespace.data, change->namespace.len);
+    strbuf_add(&f->noted_text, change->job_id.data, change->job_id.len);
+    strbuf_add(&f->noted_text, change->text.data, change->text.len);
+}
+
+/* Tells what was noted, after the commit. */
+static void fsm_tell(struct fsm *f)
+{
+    for (size_t i = 0; i < f->noted_n && f->observer; i++) {
+        struct fsm_change *ch = &f->noted[i].change;
+        const char *at = f->noted_text.data ? f->noted_text.data + f->noted[i].at : "";
+
+        ch->namespace.data = (const uint8_t *)at;
+        ch->job_id.data = ch->namespace.data + ch->namespace.len;
+        ch->text.data = ch->job_id.data + ch->job_id.len;
+        f->observer(f->observer_user, ch);
+    }
+    f->noted_n = 0;
+    strbuf_reset(&f->noted_text);
+}
+
+void fsm_observe(struct fsm *f, fsm_observer_fn *fn, void *user)
+{
+    f->observer = fn;
+    f->observer_user = user;
+}
+
 int fsm_body(struct fsm_ctx *c, const pb_msgdesc_t *fields, void *msg, size_t msg_size)
 {
     if (row_decode(fields, c->cmd->body, msg, msg_size))
@@ -105,6 +160,7 @@ int fsm_config_put(struct fsm_ctx *c)
         if (r)
             return err_trace(r);
         fsm_touch(c, STATE_CONFIGS, bytes_text(m.name));
+        fsm_note(c, &(struct fsm_change){.kind = FSM_CHANGE_CONFIG, .text = bytes_text(m.name)});
         row_u64(c->body, steppe_ConfigPutResponse_updated_tag, true);
     }
     row_u64(c->body, steppe_ConfigPutResponse_index_tag, c->index);
@@ -299,6 +355,8 @@ int fsm_apply_batch(struct fsm *f, const struct fsm_entry *entries, size_t n,
     }
     strbuf_reset(&f->replies);
     memset(f->table_dirty, 0, sizeof(f->table_dirty));
+    f->noted_n = 0;
+    strbuf_reset(&f->noted_text);
     r = store_begin(f->store, true, &t);
     for (size_t i = 0; r == 0 && i < n; i++) {
         assert(i == 0 || entries[i].index > entries[i - 1].index);
@@ -319,6 +377,7 @@ int fsm_apply_batch(struct fsm *f, const struct fsm_entry *entries, size_t n,
         fsm_results(f, n, results);
     if (f->watches)
         watch_fire(f->watches, f->applied_index);
+    fsm_tell(f);
     return 0;
 }
 
@@ -365,6 +424,8 @@ struct fsm *fsm_free(struct fsm *f)
     strbuf_fini(&f->row);
     strbuf_fini(&f->a);
     strbuf_fini(&f->b);
+    strbuf_fini(&f->noted_text);
+    free(f->noted);
     free(f->replies_v);
     free(f);
     return NULL;

@@ -62,5 +62,50 @@ int fsm_apply_batch(struct fsm *f, const struct fsm_entry *entries, size_t n,
 uint64_t fsm_applied_index(const struct fsm *f);
 uint64_t fsm_applied_term(const struct fsm *f);
 
+/*
+ * What a batch changed, for those who act on it (the leader's broker, blocked evaluations). Texts
+ * and bytes are borrowed: they live for the call.
+ */
+enum fsm_change_kind {
+    FSM_CHANGE_EVAL,
+    FSM_CHANGE_ALLOC,
+    FSM_CHANGE_NODE,
+    FSM_CHANGE_JOB,    /* registered, stopped, purged (deleted), evaluated; no id */
+    FSM_CHANGE_CONFIG, /* `id` is too short for its name: see `text` */
+};
+
+struct fsm_change {
+    enum fsm_change_kind kind;
+    uint64_t index; /* of the entry that changed it */
+    bool created, deleted;
+    char id[37];            /* EVAL, ALLOC, NODE */
+    struct bytes namespace; /* EVAL, ALLOC, JOB */
+    struct bytes job_id;    /* EVAL, ALLOC, JOB */
+    struct bytes text;      /* EVAL: the Evaluation, encoded (none when deleted); CONFIG: name */
+
+    /* EVAL. Before: of a created one PENDING. */
+    enum state_eval_status eval_was, eval_is;
+
+    /* ALLOC. Live: neither stopped by a server nor finished on its client. */
+    char node_id[37];
+    bool was_live, is_live;
+
+    /* NODE. Ready: status ready, eligible, not draining. */
+    bool was_ready, is_ready;
+    bool registered; /* its attributes may have changed */
+
+    /* JOB. */
+    bool stopped; /* or purged: what waits for it waits in vain */
+};
+typedef void fsm_observer_fn(void *user, const struct fsm_change *change);
+
+/*
+ * From now on fn is called after the commit of each batch, once for each changed object and entry,
+ * in the order of the log, before fsm_apply_batch() returns and after the watches fired. It may
+ * read the store in a transaction of its own, and apply nothing. fn NULL: nobody listens, and
+ * noting costs nothing (followers).
+ */
+void fsm_observe(struct fsm *f, fsm_observer_fn *fn, void *user);
+
 /* After a restore replaced the store's contents: reads them anew and wakes every watch. */
 int fsm_reload(struct fsm *f);

@@ -83,13 +83,23 @@ int fsm_eval_census(struct fsm_ctx *c, struct bytes nsid, struct fsm_eval_census
     return r;
 }
 
-static int fsm_eval_drop(struct fsm_ctx *c, const struct fsm_eval_ref *ref)
+static int fsm_eval_drop(struct fsm_ctx *c, struct bytes nsid, const struct fsm_eval_ref *ref)
 {
+    struct fsm_change ch = {
+        .kind = FSM_CHANGE_EVAL,
+        .deleted = true,
+        .namespace = fsm_nsid_ns(nsid),
+        .job_id = fsm_nsid_id(nsid),
+        .eval_was = ref->status,
+        .eval_is = ref->status,
+    };
     int r = store_del(c->t, STATE_JOB_EVALS, row_key_bytes(&ref->key));
 
     if (r == 0)
         r = store_del(c->t, STATE_EVALS, bytes_text(ref->id));
     fsm_touch(c, STATE_EVALS, bytes_text(ref->id));
+    memcpy(ch.id, ref->id, sizeof(ch.id));
+    fsm_note(c, &ch);
     return r < 0 ? err_trace(r) : 0;
 }
 
@@ -102,7 +112,7 @@ int fsm_eval_purge(struct fsm_ctx *c, struct bytes nsid)
         if (r == 0 && !scan.has_first)
             return 0;
         if (r == 0)
-            r = fsm_eval_drop(c, &scan.first);
+            r = fsm_eval_drop(c, nsid, &scan.first);
         if (r)
             return r;
     }
@@ -116,15 +126,23 @@ static int fsm_eval_make_room(struct fsm_ctx *c, struct bytes nsid)
 
     if (r || scan.census.n < STATE_JOB_EVALS_MAX)
         return r;
-    return fsm_eval_drop(c, scan.has_terminal ? &scan.terminal : &scan.first);
+    return fsm_eval_drop(c, nsid, scan.has_terminal ? &scan.terminal : &scan.first);
 }
 
 /* ---- rows ---- */
 
 /* The row of a new or changed evaluation, and its place in the index by job. */
 static int fsm_eval_write(struct fsm_ctx *c, struct bytes nsid, const steppe_Evaluation *e,
-                          enum state_eval_status status)
+                          enum state_eval_status was, enum state_eval_status status)
 {
+    struct fsm_change ch = {
+        .kind = FSM_CHANGE_EVAL,
+        .created = e->create_index == c->index,
+        .namespace = bytes_text(e->namespace),
+        .job_id = bytes_text(e->job_id),
+        .eval_was = was,
+        .eval_is = status,
+    };
     uint8_t state = (uint8_t)status, head[1 + STATE_NAMESPACE_LEN_MAX];
     size_t ns_len = strlen(e->namespace);
     struct row_key by_job;
@@ -146,6 +164,9 @@ static int fsm_eval_write(struct fsm_ctx *c, struct bytes nsid, const steppe_Eva
         r = store_put(c->t, STATE_JOB_EVALS, row_key_bytes(&by_job), bytes_of(&state, 1));
     fsm_touch(c, STATE_EVALS, bytes_text(e->id));
     fsm_touch(c, STATE_JOB_EVALS, nsid);
+    ch.text = strbuf_bytes(&c->f->a);
+    memcpy(ch.id, e->id, sizeof(ch.id));
+    fsm_note(c, &ch);
     return r ? err_trace(r) : 0;
 }
 
@@ -196,7 +217,7 @@ int fsm_eval_create(struct fsm_ctx *c, struct bytes nsid, const struct fsm_eval_
     e.status = (char *)state_eval_status_name(STATE_EVAL_PENDING);
     e.create_index = e.modify_index = c->index;
     e.create_time = e.modify_time = c->cmd->now.ns;
-    return fsm_eval_write(c, nsid, &e, STATE_EVAL_PENDING);
+    return fsm_eval_write(c, nsid, &e, STATE_EVAL_PENDING, STATE_EVAL_PENDING);
 }
 
 /* ---- the command ---- */
@@ -248,7 +269,7 @@ static int fsm_eval_cancel_blocked(struct fsm_ctx *c, struct bytes nsid)
         e.status = xstrdup(state_eval_status_name(STATE_EVAL_CANCELED));
         e.status_description = xasprintf("evaluation \"%s\" successful", e.id);
         e.modify_index = c->index;
-        r = fsm_eval_write(c, nsid, &e, STATE_EVAL_CANCELED);
+        r = fsm_eval_write(c, nsid, &e, STATE_EVAL_BLOCKED, STATE_EVAL_CANCELED);
         row_release(steppe_Evaluation_fields, &e);
     }
     return r > 0 ? err_trace(-EBADMSG) : r;
@@ -273,6 +294,7 @@ static int fsm_eval_moves(struct fsm_ctx *c, const steppe_Evaluation *e)
 static int fsm_eval_upsert(struct fsm_ctx *c, steppe_Evaluation *e, struct bytes nsid,
                            enum state_eval_status status)
 {
+    enum state_eval_status was = STATE_EVAL_PENDING;
     struct fsm_queued queued[64];
     steppe_Evaluation old;
     size_t n = 0;
@@ -286,15 +308,17 @@ static int fsm_eval_upsert(struct fsm_ctx *c, steppe_Evaluation *e, struct bytes
         return r;
     e->create_index = r == 0 ? old.create_index : c->index;
     e->modify_index = c->index;
-    if (r == 0)
+    if (r == 0) {
+        (void)state_eval_status_parse(old.status ? old.status : "", &was);
         row_release(steppe_Evaluation_fields, &old);
-    else
+    } else {
         r = fsm_eval_make_room(c, nsid);
+    }
     if (r >= 0 && status == STATE_EVAL_COMPLETE && (!e->blocked_eval || !*e->blocked_eval))
         r = fsm_eval_cancel_blocked(c, nsid);
     if (r)
         return r;
-    r = fsm_eval_write(c, nsid, e, status);
+    r = fsm_eval_write(c, nsid, e, was, status);
     for (; n < e->queued_allocations_count && n < ARRAY_LEN(queued); n++)
         queued[n] =
             (struct fsm_queued){e->queued_allocations[n].key, e->queued_allocations[n].value};

@@ -18,6 +18,18 @@ struct fsm {
     struct fsm_reply *reply; /* of the entry under way */
     struct fsm_reply *replies_v;
     size_t replies_cap;
+
+    fsm_observer_fn *observer; /* NULL: nothing is noted */
+    void *observer_user;
+    struct fsm_noted *noted;
+    size_t noted_n, noted_cap;
+    struct strbuf noted_text;
+};
+
+/* A change whose borrowed bytes still are offsets into `noted_text`, which may move. */
+struct fsm_noted {
+    struct fsm_change change;
+    size_t at; /* namespace, job id, text, one behind the other */
 };
 
 /* A result whose texts still are offsets into `replies`, which may move. */
@@ -41,6 +53,15 @@ int fsm_refuse(struct fsm_ctx *c, unsigned code, const char *fmt, ...) PRINTF_LI
 
 /* The table has changed at this key: index, watches. */
 void fsm_touch(struct fsm_ctx *c, enum state_table table, struct bytes key);
+
+/*
+ * Notes a change for the observer: index is set here, namespace, job_id and text are copied. No
+ * effect when nobody listens.
+ */
+void fsm_note(struct fsm_ctx *c, const struct fsm_change *change);
+/* The two halves of "NS NUL ID". */
+struct bytes fsm_nsid_ns(struct bytes nsid);
+struct bytes fsm_nsid_id(struct bytes nsid);
 
 /* Decodes the command's body; a broken one is refused. */
 int fsm_body(struct fsm_ctx *c, const pb_msgdesc_t *fields, void *msg, size_t msg_size);

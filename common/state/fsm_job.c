@@ -468,6 +468,19 @@ static int fsm_register_write(struct fsm_ctx *c, struct fsm_register *g, bool sa
     return r > 0 ? err_trace(-EBADMSG) : r;
 }
 
+static void fsm_job_note(struct fsm_ctx *c, struct bytes nsid, bool created, bool stopped,
+                         bool deleted)
+{
+    fsm_note(c, &(struct fsm_change){
+                    .kind = FSM_CHANGE_JOB,
+                    .created = created,
+                    .deleted = deleted,
+                    .namespace = fsm_nsid_ns(nsid),
+                    .job_id = fsm_nsid_id(nsid),
+                    .stopped = stopped,
+                });
+}
+
 int fsm_job_register(struct fsm_ctx *c)
 {
     struct fsm_register g;
@@ -482,6 +495,7 @@ int fsm_job_register(struct fsm_ctx *c)
     r = fsm_register_write(c, &g, same);
     if (r)
         return r;
+    fsm_job_note(c, row_key_bytes(&g.key), !g.exists, g.row.stop, false);
     if (g.wants_eval) {
         row_text(c->body, steppe_JobRegisterResponse_eval_id_tag, g.m.eval_id);
         row_u64(c->body, steppe_JobRegisterResponse_eval_create_index_tag, c->index);
@@ -581,10 +595,12 @@ int fsm_job_deregister(struct fsm_ctx *c)
     r = fsm_job_read(c, nsid, &row);
     if (r < 0)
         return err_trace(r);
-    if (r == 0)
+    if (r == 0) {
         r = m.purge ? fsm_job_purge(c, nsid) : fsm_job_stop(c, nsid, &row);
-    else
+        fsm_job_note(c, nsid, false, true, m.purge);
+    } else {
         r = 0;
+    }
     if (r == 0 && !row.periodic && !row.parameterized)
         r = fsm_deregister_eval(c, nsid, &m);
     if (r)

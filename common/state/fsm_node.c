@@ -54,6 +54,19 @@ static int fsm_node_read(struct fsm_ctx *c, struct bytes id, steppe_NodeRow *ret
     return r ? r : row_decode(steppe_NodeRow_fields, v, ret, sizeof(*ret));
 }
 
+static bool fsm_node_ready(const steppe_NodeRow *row)
+{
+    return strcmp(row->status, "ready") == 0 && strcmp(row->eligibility, "eligible") == 0;
+}
+
+/* what: created, deleted, registered, was_ready, is_ready. */
+static void fsm_node_note(struct fsm_ctx *c, struct bytes id, struct fsm_change what)
+{
+    what.kind = FSM_CHANGE_NODE;
+    memcpy(what.id, id.data, MIN(id.len, sizeof(what.id) - 1));
+    fsm_note(c, &what);
+}
+
 static int fsm_node_write(struct fsm_ctx *c, struct bytes id, const steppe_NodeRow *row,
                           struct bytes stub_fixed)
 {
@@ -142,6 +155,7 @@ static int fsm_node_merge(struct fsm_ctx *c, struct bytes id, const steppe_NodeR
 int fsm_node_register(struct fsm_ctx *c)
 {
     steppe_NodeRegisterCommand m;
+    struct fsm_change what = {.registered = true};
     steppe_NodeRow row;
     uint8_t buf[STATE_KEY_MAX];
     struct bytes id, old;
@@ -158,6 +172,8 @@ int fsm_node_register(struct fsm_ctx *c)
         return fsm_refuse(c, 400, "invalid status for node");
     if (m.eligibility[0] && !node_eligibility_valid(m.eligibility))
         return fsm_refuse(c, 400, "invalid scheduling eligibility \"%s\"", m.eligibility);
+    if (fsm_node_read(c, id, &row) == 0)
+        what.was_ready = fsm_node_ready(&row);
     r = fsm_node_merge(c, id, &m, &row);
     if (r)
         return r;
@@ -168,6 +184,9 @@ int fsm_node_register(struct fsm_ctx *c)
         r = fsm_node_write(c, id, &row, c->cmd->blobs[1]);
     if (r)
         return err_trace(r);
+    what.created = row.create_index == c->index;
+    what.is_ready = fsm_node_ready(&row);
+    fsm_node_note(c, id, what);
     fsm_node_reply(c, c->index);
     return 0;
 }
@@ -190,6 +209,8 @@ int fsm_node_status(struct fsm_ctx *c)
     if (r)
         return r;
     if (strcmp(row.status, m.status) != 0) {
+        struct fsm_change what = {.was_ready = fsm_node_ready(&row)};
+
         if (m.event[0])
             fsm_node_event(c, &row, m.event);
         else if (strcmp(row.status, "down") == 0)
@@ -200,6 +221,8 @@ int fsm_node_status(struct fsm_ctx *c)
         r = fsm_node_rewrite(c, id, &row);
         if (r)
             return r;
+        what.is_ready = fsm_node_ready(&row);
+        fsm_node_note(c, id, what);
     }
     fsm_node_reply(c, row.modify_index);
     return 0;
@@ -208,6 +231,7 @@ int fsm_node_status(struct fsm_ctx *c)
 int fsm_node_eligibility(struct fsm_ctx *c)
 {
     steppe_NodeEligibilityCommand m;
+    struct fsm_change what = {0};
     steppe_NodeRow row;
     uint8_t buf[STATE_KEY_MAX];
     struct bytes id;
@@ -220,6 +244,7 @@ int fsm_node_eligibility(struct fsm_ctx *c)
     r = fsm_node_find(c, m.node_id, buf, &id, &row);
     if (r || strcmp(row.eligibility, m.eligibility) == 0)
         return r; /* no change: a reply of zeros, as Nomad's */
+    what.was_ready = fsm_node_ready(&row);
     fsm_node_event(c, &row,
                    strcmp(m.eligibility, "eligible") == 0 ? NODE_EVENT_ELIGIBLE
                                                           : NODE_EVENT_INELIGIBLE);
@@ -229,6 +254,8 @@ int fsm_node_eligibility(struct fsm_ctx *c)
     r = fsm_node_rewrite(c, id, &row);
     if (r)
         return r;
+    what.is_ready = fsm_node_ready(&row);
+    fsm_node_note(c, id, what);
     row_u64(c->body, steppe_NodeEligibilityResponse_node_modify_index_tag, c->index);
     row_u64(c->body, steppe_NodeEligibilityResponse_index_tag, c->index);
     return 0;
@@ -255,6 +282,7 @@ int fsm_node_deregister(struct fsm_ctx *c)
     fsm_touch(c, STATE_NODES, id);
     if (r)
         return err_trace(r > 0 ? -EBADMSG : r);
+    fsm_node_note(c, id, (struct fsm_change){.deleted = true, .was_ready = fsm_node_ready(&row)});
     row_u64(c->body, steppe_GenericResponse_index_tag, c->index);
     return 0;
 }

@@ -743,6 +743,76 @@ START_TEST(test_batch)
 }
 END_TEST
 
+/* ---- what observers are told ---- */
+
+static struct strbuf heard;
+
+static void hear(void *user, const struct fsm_change *ch)
+{
+    static const char *const kinds[] = {"eval", "alloc", "node", "job", "config"};
+
+    ck_assert_ptr_eq(user, &ts);
+    strbuf_addf(&heard, "%s@%llu%s%s", kinds[ch->kind], (unsigned long long)ch->index,
+                ch->created ? " new" : "", ch->deleted ? " gone" : "");
+    if (ch->kind == FSM_CHANGE_JOB || ch->kind == FSM_CHANGE_EVAL)
+        strbuf_addf(&heard, " %.*s/%.*s", (int)ch->namespace.len, ch->namespace.data,
+                    (int)ch->job_id.len, ch->job_id.data);
+    if (ch->kind == FSM_CHANGE_EVAL)
+        strbuf_addf(&heard, " %s>%s", state_eval_status_name(ch->eval_was),
+                    state_eval_status_name(ch->eval_is));
+    if (ch->kind == FSM_CHANGE_EVAL && !ch->deleted) {
+        steppe_Evaluation e;
+
+        ck_assert_int_eq(row_decode(steppe_Evaluation_fields, ch->text, &e, sizeof(e)), 0);
+        ck_assert_str_eq(e.id, ch->id);
+        row_release(steppe_Evaluation_fields, &e);
+    }
+    if (ch->kind == FSM_CHANGE_NODE)
+        strbuf_addf(&heard, "%s%s%s", ch->registered ? " registered" : "",
+                    ch->was_ready ? " was" : "", ch->is_ready ? " is" : "");
+    if (ch->kind == FSM_CHANGE_JOB && ch->stopped)
+        strbuf_adds(&heard, " stopped");
+    strbuf_adds(&heard, "; ");
+}
+
+static void heard_is(const char *want)
+{
+    ck_assert_str_eq(heard.data ? heard.data : "", want);
+    strbuf_reset(&heard);
+    if (heard.data)
+        heard.data[0] = 0;
+}
+
+START_TEST(test_observer)
+{
+    const char *node = test_uuid(0x100);
+
+    test_job_register(&ts, &(struct test_job){.id = "a", .eval_id = test_uuid(1)});
+    fsm_observe(ts.fsm, hear, &ts);
+    test_job_register(&ts, &(struct test_job){.id = "b", .eval_id = test_uuid(2)});
+    heard_is("eval@2 new default/b pending>pending; job@2 new default/b; ");
+    test_eval_status(&ts, test_uuid(2), "b", "blocked", NULL, 0);
+    heard_is("eval@3 default/b pending>blocked; ");
+    test_node_register(&ts, &(struct test_node){.id = node});
+    heard_is("node@4 new registered; ");
+    test_node_status(&ts, node, "ready", "");
+    test_node_status(&ts, node, "ready", ""); /* no change */
+    heard_is("node@5 is; ");
+    test_node_register(&ts, &(struct test_node){.id = node, .status = "ready"});
+    test_node_status(&ts, node, "down", "");
+    heard_is("node@7 registered was is; node@8 was; ");
+    test_job_deregister(&ts, "default", "b", true, test_uuid(3));
+    heard_is("eval@9 gone default/b blocked>blocked; job@9 gone default/b stopped; "
+             "eval@9 new default/b pending>pending; ");
+    ck_assert_uint_ne(test_node_status(&ts, node, "odd", ""), 0);
+    heard_is("");
+    fsm_observe(ts.fsm, NULL, NULL);
+    test_node_status(&ts, node, "ready", "");
+    heard_is("");
+    strbuf_fini(&heard);
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
     tcase_set_timeout(tc, 60);
@@ -753,6 +823,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, test_register_forbidden);
     tcase_add_test(tc, test_register_kinds);
     tcase_add_test(tc, test_stop_and_purge);
+    tcase_add_test(tc, test_observer);
     tcase_add_test(tc, test_neighbours);
     tcase_add_test(tc, test_eval_update);
     tcase_add_test(tc, test_eval_bound);
