@@ -56,7 +56,11 @@ struct serf_options {
     uint64_t seed;
     struct seal_keyring *keyring; /* for the key queries and the room in packets; may be NULL */
 
-    int64_t probe_interval, probe_timeout, probe_pace; /* pace: between probes that succeed */
+    /*
+     * probe_timeout: of members whose round trip is not known yet; of others it follows the round
+     * trip, between a quarter and four times of this. probe_pace: between probes that succeed.
+     */
+    int64_t probe_interval, probe_timeout, probe_pace;
     int64_t gossip_interval, push_pull_interval;
     int64_t gossip_to_dead, tcp_timeout;
     int64_t reap_interval, reconnect_interval, reconnect_timeout, tombstone_timeout;

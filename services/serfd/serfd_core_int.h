@@ -28,8 +28,9 @@ enum node_state { NODE_ALIVE = 0, NODE_SUSPECT = 1, NODE_DEAD = 2, NODE_LEFT = 3
 /* A running suspicion (7.3). */
 struct suspicion {
     int64_t start, min, max;
-    unsigned k, n;                  /* confirmations wanted and had */
-    bool refused;                   /* its host refuses connections and nobody else reaches it */
+    int64_t ask_at; /* when to say again that we suspect it, as it is not confirmed */
+    unsigned k, n;  /* confirmations wanted and had */
+    bool refused;   /* its host refuses connections and nobody else reaches it */
     char *from[CONFIRMERS_MAX + 1]; /* the accuser, then the confirmers */
 };
 
@@ -54,6 +55,8 @@ struct member {
     bool prune;      /* to be forgotten as soon as it has left */
 
     struct coord_peer *coord;
+    float rtt, rtt_dev;  /* seconds, smoothed round trip of its acks and deviation; 0: not known */
+    uint8_t rtt_backoff; /* its timeout is doubled so often: probes failed since the last ack */
 };
 
 enum timer {
@@ -74,7 +77,7 @@ enum timer {
 struct probe {
     struct member *target; /* NULL: none under way */
     uint32_t seq;
-    int64_t start, deadline;
+    int64_t start, timeout, deadline; /* timeout: a duration, after it others are asked */
     bool asked_others;
     unsigned nacks_expected, nacks;
     uint64_t dial; /* TCP fallback; 0: none */
@@ -136,7 +139,8 @@ struct serf {
     struct member **probe_list;
     size_t n_probe, cap_probe, probe_next;
     struct member *probe_urgent; /* somebody suspects it: see for ourselves */
-    struct probe probe;
+    bool probe_ring;             /* the next one is our neighbour's turn */
+    struct probe probe, missed;  /* missed: failed last, its ack may still come */
     uint32_t seq;
     unsigned score; /* awareness (7.4) */
     struct relay relays[RELAYS_MAX];
@@ -182,6 +186,8 @@ struct member *table_free_member(struct member *m);
 void member_set_meta(struct member *m, struct span meta);
 struct span member_meta(const struct member *m);
 bool member_usable(const struct member *m); /* alive or suspect */
+/* The next alive or suspect member in the order of names, round the end; m when there is none. */
+struct member *table_next_usable(const struct serf *s, struct member *m);
 typedef bool member_pred_fn(const struct serf *s, const struct member *m);
 /* Up to k random members other than self for which pred holds. Returns how many. */
 size_t table_pick(struct serf *s, size_t k, member_pred_fn *pred, struct member **ret);

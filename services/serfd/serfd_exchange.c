@@ -102,14 +102,19 @@ void exchange_periodic(struct serf *s)
         (void)dial_state(s, DIAL_SYNC, &m->addr, 0);
 }
 
-/* New members were learned: compare notes with a few others soon, gossip alone may lose some. */
+/*
+ * New members were learned: compare notes with a few others soon, gossip alone may lose some. The
+ * first is the next in the order of names: so nobody is left out, chance does not matter.
+ */
 void exchange_sync(struct serf *s)
 {
-    struct member *m;
+    struct member *m = s->self;
 
     if (s->sync_rounds == 0 || core_leaving(s))
         return;
-    if (table_pick(s, 1, pick_alive, &m) == 1)
+    if (s->sync_rounds == SYNC_ROUNDS)
+        m = table_next_usable(s, s->self);
+    if (m != s->self || table_pick(s, 1, pick_alive, &m) == 1)
         (void)dial_state(s, DIAL_SYNC, &m->addr, 0);
     if (--s->sync_rounds > 0)
         core_arm(s, T_SYNC, s->now + SYNC_WAIT_MIN + core_random_part(s, 2 * SYNC_WAIT_SPREAD));

@@ -89,21 +89,44 @@ static void refute(struct serf *s, uint32_t accused_inc)
               next);
 }
 
+/* One message to one member, by its name. */
+static void tell(struct serf *s, struct span name, const struct strbuf *b)
+{
+    const struct member *m = table_find(s, name);
+    struct span msg = {(const uint8_t *)b->data, b->len};
+
+    if (m && m != s->self && member_usable(m))
+        gossip_send_plain(s, &m->addr, m, &msg, 1);
+}
+
 /*
  * Who still accuses us with an incarnation that we have refuted has missed the refutation: gossip
  * reaches nearly all, not all. He gets it straight from us, or he will call us failed.
  */
-static void tell_again(struct serf *s, struct span accuser)
+static void tell_alive(struct serf *s, struct span accuser)
 {
-    const struct member *m = table_find(s, accuser);
     struct strbuf b = STRBUF_INIT;
-    struct span msg;
 
-    if (!m || m == s->self || !member_usable(m) || core_leaving(s))
+    if (core_leaving(s))
         return;
     put_alive(&b, s->self);
-    msg = (struct span){(const uint8_t *)b.data, b.len};
-    gossip_send_plain(s, &m->addr, m, &msg, 1);
+    tell(s, accuser, &b);
+    strbuf_fini(&b);
+}
+
+/*
+ * Who still suspects a member that is dead here has missed that word, and nobody confirms his
+ * suspicion any more. In large pools only some tell him, as with look_out_of_turn().
+ */
+static void tell_dead(struct serf *s, const struct member *m, struct span accuser)
+{
+    struct msg_accuse msg = {m->inc, SPAN_STR(m->name), SPAN_STR(s->self->name)};
+    struct strbuf b = STRBUF_INIT;
+
+    if (prng_below(&s->prng, MAX(s->n_list, (size_t)1)) >= LOOKERS)
+        return;
+    msg_put(&b, ML_DEAD, &msg_accuse_schema, &msg);
+    tell(s, accuser, &b);
     strbuf_fini(&b);
 }
 
@@ -133,6 +156,20 @@ static int64_t suspicion_end(const struct suspicion *sus)
     return sus->start + MAX(sus->min, (int64_t)t);
 }
 
+static void suspicion_arm(struct serf *s, const struct suspicion *sus)
+{
+    core_arm(s, T_SUSPICION, MAX(s->now, MIN(sus->ask_at, suspicion_end(sus))));
+}
+
+static bool suspicion_has(const struct suspicion *sus, struct span from)
+{
+    for (unsigned i = 0; i <= sus->n; i++) {
+        if (span_is(from, sus->from[i]))
+            return true;
+    }
+    return false;
+}
+
 static void suspicion_start(struct serf *s, struct member *m, struct span from)
 {
     struct suspicion *sus = xcalloc(1, sizeof(*sus));
@@ -144,12 +181,14 @@ static void suspicion_start(struct serf *s, struct member *m, struct span from)
     if (s->n_list < 2 + (size_t)k)
         k = 0;
     sus->start = s->now;
-    sus->min = (int64_t)(s->o.suspicion_mult * scale * (double)s->o.probe_interval);
+    sus->min = (int64_t)(s->o.suspicion_mult * scale * (double)s->o.probe_interval) +
+               (int64_t)(4e9 * (double)m->rtt); /* the word goes there and back, twice */
     sus->max = s->o.suspicion_max_mult * sus->min;
     sus->k = k;
     sus->from[0] = xstrndup((const char *)from.p, from.len);
     m->suspicion = sus;
-    core_arm(s, T_SUSPICION, suspicion_end(sus));
+    sus->ask_at = sus->start + sus->min;
+    suspicion_arm(s, sus);
 }
 
 /*
@@ -161,8 +200,8 @@ void nodes_refused(struct serf *s, struct member *m)
     if (!m->suspicion)
         return;
     m->suspicion->refused = true;
-    m->suspicion->min = MIN(m->suspicion->min, s->o.probe_interval * 3 / 2);
-    core_arm(s, T_SUSPICION, MAX(s->now, suspicion_end(m->suspicion)));
+    m->suspicion->min = MIN(m->suspicion->min, s->o.probe_interval * 7 / 4);
+    suspicion_arm(s, m->suspicion);
 }
 
 /* Is `from` a new confirmation that counts? */
@@ -172,13 +211,27 @@ static bool suspicion_confirm(struct serf *s, struct member *m, struct span from
 
     if (sus->n >= sus->k)
         return false;
-    for (unsigned i = 0; i <= sus->n; i++) {
-        if (span_is(from, sus->from[i]))
-            return false;
-    }
+    if (suspicion_has(sus, from))
+        return false;
     sus->from[++sus->n] = xstrndup((const char *)from.p, from.len);
-    core_arm(s, T_SUSPICION, MAX(s->now, suspicion_end(sus)));
+    suspicion_arm(s, sus);
     return true;
+}
+
+/*
+ * The time that confirmed suspicions take is over, and this one is not confirmed: others know it is
+ * dead and tell who still suspects, or they have missed that we do. So we say it again.
+ */
+static void suspicion_ask(struct serf *s, const struct member *m)
+{
+    struct suspicion *sus = m->suspicion;
+    struct span me = SPAN_STR(s->self->name);
+
+    if (sus->ask_at > s->now)
+        return;
+    sus->ask_at = s->now + s->o.probe_interval / 2;
+    if (suspicion_has(sus, me))
+        queue_accusation(s, ML_SUSPECT, m, m->inc, me);
 }
 
 void nodes_suspicion_due(struct serf *s)
@@ -189,7 +242,8 @@ void nodes_suspicion_due(struct serf *s)
         if (!m->suspicion)
             continue;
         if (suspicion_end(m->suspicion) > s->now) {
-            core_arm(s, T_SUSPICION, suspicion_end(m->suspicion));
+            suspicion_ask(s, m);
+            suspicion_arm(s, m->suspicion);
             continue;
         }
         core_note(s, LOG_INFO, "suspect member did not answer member=%s confirmations=%u", m->name,
@@ -207,7 +261,8 @@ void nodes_postpone(struct serf *s, int64_t late)
         if (!sus)
             continue;
         sus->start += late;
-        core_arm(s, T_SUSPICION, suspicion_end(sus));
+        sus->ask_at += late;
+        suspicion_arm(s, sus);
     }
 }
 
@@ -358,7 +413,7 @@ void nodes_suspect(struct serf *s, struct span name, uint32_t inc, struct span f
         return;
     if (inc < m->inc) {
         if (m == s->self)
-            tell_again(s, from);
+            tell_alive(s, from);
         return;
     }
     if (m->suspicion) {
@@ -366,6 +421,8 @@ void nodes_suspect(struct serf *s, struct span name, uint32_t inc, struct span f
             queue_accusation(s, ML_SUSPECT, m, inc, from);
         return;
     }
+    if (m->state == NODE_DEAD)
+        tell_dead(s, m, from);
     if (m->state != NODE_ALIVE)
         return;
     if (m == s->self) {

@@ -6,6 +6,7 @@
 #include "serfd_core_int.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #define HELPERS_MAX 8
@@ -29,6 +30,8 @@ void probe_forget(struct serf *s, struct member *m)
 {
     if (s->probe.target == m)
         s->probe.target = NULL;
+    if (s->missed.target == m)
+        s->missed.target = NULL;
     if (s->probe_urgent == m)
         s->probe_urgent = NULL;
     for (size_t i = 0; i < s->n_probe; i++) {
@@ -55,13 +58,32 @@ static void probe_shuffle(struct serf *s)
     s->probe_next = 0;
 }
 
+/*
+ * Random orders leave a member alone for many intervals now and then, which is the tail of the
+ * detection time. So every second probe goes to the member whose name follows ours: as all do so,
+ * each member is looked at in every second interval, however large the pool.
+ */
+static struct member *probe_neighbour(struct serf *s)
+{
+    struct member *m;
+
+    s->probe_ring = !s->probe_ring;
+    if (!s->probe_ring)
+        return NULL;
+    m = table_next_usable(s, s->self);
+    return m == s->self ? NULL : m;
+}
+
 static struct member *probe_choose(struct serf *s)
 {
-    struct member *urgent = s->probe_urgent;
+    struct member *urgent = s->probe_urgent, *neighbour;
 
     s->probe_urgent = NULL;
     if (urgent && urgent->in_list && urgent->state == NODE_SUSPECT)
         return urgent;
+    neighbour = probe_neighbour(s);
+    if (neighbour)
+        return neighbour;
     for (size_t tries = 0; tries <= s->n_probe + 1; tries++) {
         if (s->probe_next >= s->n_probe) {
             nodes_forget(s);
@@ -84,6 +106,51 @@ void probe_score(struct serf *s, int change)
     int score = (int)s->score + change;
 
     s->score = (unsigned)MAX(0, MIN(score, (int)s->o.awareness_max - 1));
+}
+
+/* ---- round trips ---- */
+
+#define RTT_GAIN       0.25f
+#define RTT_JUMP       0.05f /* s by which one sample may exceed twice the average */
+#define BACKOFF_MAX    2
+#define TIMEOUT_SPREAD 4 /* the timeout stays within probe_timeout / and * this */
+
+/*
+ * As TCP smooths its round trips (Jacobson 1988), but one sample raises the average only so far: a
+ * member that was stopped for seconds is not far away.
+ */
+static void rtt_sample(struct member *m, int64_t ns)
+{
+    float rtt = (float)ns / 1e9f, off;
+
+    m->rtt_backoff = 0;
+    rtt = fmaxf(rtt, 1e-6f);
+    if (m->rtt <= 0) {
+        m->rtt = rtt;
+        m->rtt_dev = rtt / 2;
+        return;
+    }
+    rtt = fminf(rtt, 2 * m->rtt + RTT_JUMP);
+    off = rtt - m->rtt;
+    m->rtt += RTT_GAIN * off;
+    m->rtt_dev += RTT_GAIN * (fabsf(off) - m->rtt_dev);
+}
+
+/* How long to wait for its ack before others are asked. */
+static int64_t timeout_of(const struct serf *s, const struct member *m)
+{
+    int64_t base = s->o.probe_timeout, t = base;
+
+    if (m->rtt > 0)
+        t = base / 5 + (int64_t)((double)(m->rtt + 4 * m->rtt_dev) * 1e9);
+    t = MIN(t << m->rtt_backoff, base * TIMEOUT_SPREAD);
+    return MAX(t, base / TIMEOUT_SPREAD);
+}
+
+/* How long until the probe has failed: time for the others' and TCP's answers. */
+static int64_t patience(const struct serf *s, int64_t timeout)
+{
+    return MIN(timeout * 5 / 2, MAX(s->o.probe_interval, timeout * 3 / 2));
 }
 
 /* ---- our own probe ---- */
@@ -124,19 +191,25 @@ static void send_first_ping(struct serf *s, struct member *m)
 
 void probe_start(struct serf *s)
 {
-    int64_t interval = s->o.probe_interval * (int64_t)(s->score + 1);
     struct member *m;
+    int64_t timeout;
 
     if (s->probe.target)
         return; /* its end arms the timer again */
     m = probe_choose(s);
-    core_arm(s, T_PROBE, s->now + interval);
+    core_arm(s, T_PROBE, s->now + s->o.probe_interval * (int64_t)(s->score + 1));
     if (!m)
         return;
+    timeout = timeout_of(s, m);
     s->probe = (struct probe){
-        .target = m, .seq = ++s->seq, .start = s->now, .deadline = s->now + interval};
+        .target = m,
+        .seq = ++s->seq,
+        .start = s->now,
+        .timeout = timeout,
+        .deadline = s->now + patience(s, timeout) * (int64_t)(s->score + 1),
+    };
     s->at[T_PROBE_STAGE] = NEVER;
-    core_arm(s, T_PROBE_STAGE, MIN(s->now + s->o.probe_timeout, s->probe.deadline));
+    core_arm(s, T_PROBE_STAGE, MIN(s->now + timeout, s->probe.deadline));
     send_first_ping(s, m);
 }
 
@@ -179,6 +252,8 @@ static void probe_fail(struct serf *s)
         probe_score(s, (int)(s->probe.nacks_expected - s->probe.nacks));
     else
         probe_score(s, 1);
+    s->missed = s->probe;
+    m->rtt_backoff = MIN(m->rtt_backoff + 1, BACKOFF_MAX);
     probe_end(s, s->o.probe_interval);
     core_note(s, LOG_DEBUG, "no answer to probe member=%s", m->name);
     nodes_suspect(s, SPAN_STR(m->name), m->inc, SPAN_STR(s->self->name));
@@ -294,9 +369,19 @@ void probe_on_ack(struct serf *s, struct span body)
     if (!msg_get(body, &msg_ack_schema, &ack, &scratch))
         return;
     if (s->probe.target && ack.seq == s->probe.seq) {
-        if (s->now - s->probe.start <= s->o.probe_timeout)
+        bool timely = s->now - s->probe.start <= s->probe.timeout;
+
+        if (timely)
             learn_coordinate(s, s->probe.target, ack.payload, s->now - s->probe.start);
+        if (timely || ack.payload.len > 0) /* an ack through others has no payload */
+            rtt_sample(s->probe.target, s->now - s->probe.start);
         probe_succeed(s);
+        return;
+    }
+    if (s->missed.target && ack.seq == s->missed.seq) {
+        if (ack.payload.len > 0)
+            rtt_sample(s->missed.target, s->now - s->missed.start);
+        s->missed.target = NULL;
         return;
     }
     for (size_t i = 0; i < s->n_relays; i++) {
@@ -361,7 +446,9 @@ void probe_on_indirect(struct serf *s, const struct gossip_addr *from, struct sp
     struct msg_indirect_ping msg;
     struct gossip_addr target;
     struct strbuf b = STRBUF_INIT;
+    const struct member *m;
     struct relay *r;
+    int64_t wait;
 
     if (!msg_get(body, &msg_indirect_ping_schema, &msg, &scratch) || s->n_relays == RELAYS_MAX ||
         !gossip_addr_from(&target, msg.target, msg.port ? msg.port : s->self->addr.port))
@@ -369,8 +456,13 @@ void probe_on_indirect(struct serf *s, const struct gossip_addr *from, struct sp
     r = &s->relays[s->n_relays++];
     *r = (struct relay){.seq = ++s->seq, .asker_seq = msg.seq};
     source_or_from(&r->asker, msg.source_addr, msg.source_port, from);
-    /* A little before our own timeout, so that the nack is not too late (7.5). */
-    r->nack_at = msg.nack ? s->now + s->o.probe_timeout * 4 / 5 : NEVER;
+    /*
+     * A little before our own timeout, so that the nack is not too late (7.5): the asker may know
+     * a shorter way than we do, and an ack that comes after the nack is passed on all the same.
+     */
+    m = table_find(s, msg.node);
+    wait = m && m->rtt > 0 ? timeout_of(s, m) : s->o.probe_timeout / TIMEOUT_SPREAD;
+    r->nack_at = msg.nack ? s->now + wait * 4 / 5 : NEVER;
     r->expires = s->now + s->o.probe_timeout + s->o.probe_interval;
     core_arm(s, T_RELAY, MIN(r->nack_at, r->expires));
     put_ping(s, &b, r->seq, msg.node);

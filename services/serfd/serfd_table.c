@@ -114,6 +114,21 @@ bool member_usable(const struct member *m)
     return m->in_list && (m->state == NODE_ALIVE || m->state == NODE_SUSPECT);
 }
 
+struct member *table_next_usable(const struct serf *s, struct member *m)
+{
+    bool found;
+    size_t at = table_place(s, SPAN_STR(m->name), &found);
+
+    assert(found);
+    for (size_t i = 1; i < s->n; i++) {
+        struct member *next = s->tab[(at + i) % s->n];
+
+        if (member_usable(next))
+            return next;
+    }
+    return m;
+}
+
 bool pick_alive(const struct serf *s, const struct member *m)
 {
     (void)s;
