@@ -114,15 +114,25 @@ struct bus_sub *bus_sub_free(struct bus_sub *s);
  * A gate lets threads without a loop call through a client of the loop's thread and wait. The
  * caller blocks until the answer or the deadline. On 0, *ret_body (malloc'ed, may be NULL) and
  * *ret_len are the caller's.
+ *
+ * Equal calls (envelope and body byte for byte) may share one request. Joining one that is still to
+ * be sent never shows a caller less than a request of its own; joining one on its way can show
+ * what was true up to the gate's share_max_ms before the call.
  */
+enum bus_share {
+    BUS_SHARE_NOT,  /* writes, blocking queries */
+    BUS_SHARE_NEXT, /* with those that are sent together with it: consistent reads */
+    BUS_SHARE_ANY,  /* also with one that was sent already: stale reads */
+};
+
 struct bus_gate;
-struct bus_gate *bus_gate_new(struct bus *bus,
-                              struct bus_client *client); /* takes the client over */
+/* Takes the client over. */
+struct bus_gate *bus_gate_new(struct bus *bus, struct bus_client *client, unsigned share_max_ms);
 /* Wakes all callers with -ECANCELED, frees the client and waits until no caller is inside; later
  * calls fail at once. */
 void bus_gate_close(struct bus_gate *g);
 /* Closes, too. No call may be made after. */
 struct bus_gate *bus_gate_free(struct bus_gate *g);
 int bus_gate_call(struct bus_gate *g, const steppe_Request *env, const void *body, size_t len,
-                  unsigned connect_wait_ms, steppe_Reply *ret_rep, uint8_t **ret_body,
-                  size_t *ret_len);
+                  unsigned connect_wait_ms, enum bus_share share, steppe_Reply *ret_rep,
+                  uint8_t **ret_body, size_t *ret_len);

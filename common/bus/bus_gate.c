@@ -15,6 +15,10 @@ struct gate_call {
     const void *body;
     size_t len;
     unsigned connect_wait_ms;
+    enum bus_share share;
+    struct gate_call *joined;      /* calls that wait for this one's answer */
+    struct gate_call *flight_next; /* of the gate's flights */
+    struct mono_ns sent;
     steppe_Reply *ret_rep;
     uint8_t *ret_body;
     size_t ret_len;
@@ -25,20 +29,20 @@ struct gate_call {
 struct bus_gate {
     struct bus *bus;
     struct bus_client *client;
+    int64_t share_max_ns;
     uv_async_t *async;
     pthread_mutex_t lock;
+    struct gate_call *flights;              /* loop's thread: calls sent that others may join */
     struct gate_call *posted, **posted_end; /* under lock */
     bool closed;                            /* under lock */
     unsigned callers;                       /* under lock: inside bus_gate_call() */
     pthread_cond_t idle;                    /* callers became 0 */
 };
 
-static void on_reply(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
+/* The caller goes on at once: `call` is gone when this returns. */
+static void finish(struct gate_call *call, int err, const steppe_Reply *rep, const uint8_t *body,
+                   size_t len)
 {
-    struct gate_call *call = user;
-
-    if (rep && rep->more)
-        return; /* streams are not for gates: only the last part counts */
     call->err = err;
     if (err == 0) {
         *call->ret_rep = *rep;
@@ -51,29 +55,75 @@ static void on_reply(void *user, int err, const steppe_Reply *rep, const uint8_t
     sem_post(&call->done);
 }
 
+static void on_reply(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
+{
+    struct gate_call *call = user, *joined = call->joined, *next;
+
+    if (rep && rep->more)
+        return; /* streams are not for gates: only the last part counts */
+    for (struct gate_call **p = &call->gate->flights; *p; p = &(*p)->flight_next) {
+        if (*p == call) {
+            *p = call->flight_next;
+            break;
+        }
+    }
+    finish(call, err, rep, body, len);
+    for (call = joined; call; call = next) {
+        next = call->next;
+        finish(call, err, rep, body, len);
+    }
+}
+
+/* Is there an equal call whose answer serves this one, too? */
+static bool join(struct bus_gate *g, struct gate_call *call, struct mono_ns turn)
+{
+    int64_t oldest = call->share == BUS_SHARE_ANY ? turn.ns - g->share_max_ns : turn.ns;
+
+    for (struct gate_call *f = g->flights; f; f = f->flight_next) {
+        if (f->sent.ns < oldest || f->len != call->len ||
+            memcmp(f->env, call->env, sizeof(*f->env)) != 0 ||
+            (call->len && memcmp(f->body, call->body, call->len) != 0))
+            continue;
+        call->next = f->joined;
+        f->joined = call;
+        return true;
+    }
+    return false;
+}
+
 static void on_posted(uv_async_t *h)
 {
     struct bus_gate *g = h->data;
     struct gate_call *list, *call;
+    struct mono_ns turn;
 
     pthread_mutex_lock(&g->lock);
     list = g->posted;
     g->posted = NULL;
     g->posted_end = &g->posted;
     pthread_mutex_unlock(&g->lock);
+    turn = clock_mono();
     while ((call = list)) {
         list = call->next;
+        if (call->share != BUS_SHARE_NOT) {
+            if (join(g, call, turn))
+                continue;
+            call->sent = turn;
+            call->flight_next = g->flights;
+            g->flights = call;
+        }
         bus_client_call(g->client, call->env, call->body, call->len, call->connect_wait_ms,
                         on_reply, call);
     }
 }
 
-struct bus_gate *bus_gate_new(struct bus *bus, struct bus_client *client)
+struct bus_gate *bus_gate_new(struct bus *bus, struct bus_client *client, unsigned share_max_ms)
 {
     struct bus_gate *g = xcalloc(1, sizeof(*g));
 
     g->bus = bus;
     g->client = client;
+    g->share_max_ns = share_max_ms * NS_PER_MS;
     g->posted_end = &g->posted;
     g->async = xcalloc(1, sizeof(*g->async));
     pthread_mutex_init(&g->lock, NULL);
@@ -122,16 +172,27 @@ struct bus_gate *bus_gate_free(struct bus_gate *g)
     return NULL;
 }
 
+bool bus_gate_settled(struct bus_gate *g, unsigned n)
+{
+    bool ret;
+
+    pthread_mutex_lock(&g->lock);
+    ret = g->callers == n && !g->posted;
+    pthread_mutex_unlock(&g->lock);
+    return ret;
+}
+
 int bus_gate_call(struct bus_gate *g, const steppe_Request *env, const void *body, size_t len,
-                  unsigned connect_wait_ms, steppe_Reply *ret_rep, uint8_t **ret_body,
-                  size_t *ret_len)
+                  unsigned connect_wait_ms, enum bus_share share, steppe_Reply *ret_rep,
+                  uint8_t **ret_body, size_t *ret_len)
 {
     struct gate_call call = {.gate = g,
                              .env = env,
                              .body = body,
                              .len = len,
                              .ret_rep = ret_rep,
-                             .connect_wait_ms = connect_wait_ms};
+                             .connect_wait_ms = connect_wait_ms,
+                             .share = share};
     bool wake;
 
     *ret_body = NULL;

@@ -50,3 +50,6 @@ void *bus_socket_open(struct bus *bus, int type, struct errtext *e);
 void *bus_monitor_open(struct bus *bus, void *s, int events, struct errtext *e);
 /* Reads one monitor event; false on EAGAIN. addr gets at most cap bytes. */
 bool bus_monitor_read(void *pair, int *ret_event, uint32_t *ret_value, char *addr, size_t cap);
+
+/* For tests: n callers are inside, and the loop has taken up what they ask. */
+bool bus_gate_settled(struct bus_gate *g, unsigned n);

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bus/bus.h"
+#include "bus/bus_int.h"
 
 static char dir[64], endpoint[96];
 static uv_loop_t loop;
@@ -21,6 +21,7 @@ static struct {
 } got;
 
 static struct bus_req *kept; /* a request that the handler did not answer */
+static int served;
 
 static void setup(void)
 {
@@ -29,6 +30,7 @@ static void setup(void)
     (void)snprintf(endpoint, sizeof(endpoint), "ipc://%s/s", dir);
     memset(&got, 0, sizeof(got));
     kept = NULL;
+    served = 0;
     uv_loop_init(&loop);
     ck_assert_int_eq(bus_new(&loop, &bus), 0);
 }
@@ -51,6 +53,7 @@ static void serve(void *user, struct bus_req *req)
 {
     steppe_Reply rep = {.index = req->env.min_index + 1};
 
+    served++;
     switch (req->env.method) {
     case 1:
         bus_req_reply(req, &rep, req->body, req->body_len);
@@ -216,7 +219,7 @@ static void *caller(void *arg)
         size_t len;
         int n = snprintf(text, sizeof(text), "%p %d", (void *)&env, i);
 
-        if (bus_gate_call(g, &env, text, (size_t)n, 20000, &rep, &body, &len) == 0 &&
+        if (bus_gate_call(g, &env, text, (size_t)n, 20000, BUS_SHARE_NOT, &rep, &body, &len) == 0 &&
             len == (size_t)n && memcmp(body, text, len) == 0)
             good++;
         free(body);
@@ -228,7 +231,7 @@ static void *caller(void *arg)
 START_TEST(test_gate)
 {
     struct bus_server *s = new_server();
-    struct bus_gate *g = bus_gate_new(bus, new_client());
+    struct bus_gate *g = bus_gate_new(bus, new_client(), 600000);
     pthread_t threads[THREADS];
     steppe_Request env = {.method = 1};
     steppe_Reply rep;
@@ -243,8 +246,79 @@ START_TEST(test_gate)
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     ck_assert_int_eq(good, THREADS * CALLS);
+    ck_assert_int_eq(served, THREADS * CALLS);
     bus_gate_close(g);
-    ck_assert_int_eq(bus_gate_call(g, &env, NULL, 0, 0, &rep, &body, &len), -ECANCELED);
+    ck_assert_int_eq(bus_gate_call(g, &env, NULL, 0, 0, BUS_SHARE_NOT, &rep, &body, &len),
+                     -ECANCELED);
+    bus_gate_free(g);
+    bus_server_free(s);
+}
+END_TEST
+
+struct sharer {
+    struct bus_gate *gate;
+    enum bus_share share;
+    char text[8];
+};
+
+/* Method 4: the server answers when the test says so. */
+static void *sharer(void *arg)
+{
+    const struct sharer *a = arg;
+    steppe_Request env;
+    steppe_Reply rep;
+    uint8_t *body;
+    size_t len;
+
+    memset(&env, 0, sizeof(env));
+    env.method = 4;
+    env.timeout_ms = 60000;
+    if (bus_gate_call(a->gate, &env, a->text, 4, 20000, a->share, &rep, &body, &len) == 0 &&
+        rep.index == 7 && len == 4 && memcmp(body, a->text, 4) == 0)
+        good++;
+    free(body);
+    ended++;
+    return NULL;
+}
+
+static void settle(struct bus_gate *g, unsigned callers, int requests)
+{
+    while (!bus_gate_settled(g, callers) || served < requests)
+        uv_run(&loop, UV_RUN_NOWAIT);
+}
+
+/* Equal stale reads share a request on its way; another body, and a consistent read, do not. */
+START_TEST(test_gate_shares)
+{
+    struct bus_server *s = new_server();
+    struct bus_gate *g = bus_gate_new(bus, new_client(), 600000);
+    struct sharer same = {g, BUS_SHARE_ANY, "same"}, other = {g, BUS_SHARE_ANY, "diff"};
+    struct sharer fresh = {g, BUS_SHARE_NEXT, "same"};
+    struct bus_req *reqs[3];
+    steppe_Reply rep = {.index = 7};
+    pthread_t threads[5];
+
+    good = ended = 0;
+    pthread_create(&threads[0], NULL, sharer, &same);
+    settle(g, 1, 1);
+    reqs[0] = kept;
+    pthread_create(&threads[1], NULL, sharer, &same);
+    pthread_create(&threads[2], NULL, sharer, &same);
+    settle(g, 3, 1);
+    pthread_create(&threads[3], NULL, sharer, &other);
+    settle(g, 4, 2);
+    reqs[1] = kept;
+    pthread_create(&threads[4], NULL, sharer, &fresh);
+    settle(g, 5, 3);
+    reqs[2] = kept;
+    for (int i = 0; i < 3; i++)
+        bus_req_reply(reqs[i], &rep, reqs[i]->body, reqs[i]->body_len);
+    while (ended < 5)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    for (int i = 0; i < 5; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_int_eq(good, 5);
+    ck_assert_int_eq(served, 3);
     bus_gate_free(g);
     bus_server_free(s);
 }
@@ -292,6 +366,7 @@ int main(void)
     tcase_add_test(t, test_server_dies);
     tcase_add_test(t, test_free_tells_callers);
     tcase_add_test(t, test_gate);
+    tcase_add_test(t, test_gate_shares);
     tcase_add_test(t, test_announce);
     suite_add_tcase(s, t);
     r = srunner_create(s);

@@ -30,6 +30,7 @@
 #define APID_CALL_MS     30000u /* an RPC without a wait of its own */
 #define APID_WAIT_MAX_MS 300000u
 #define APID_DIAL_MS     8000u                   /* routerd may be restarting */
+#define APID_SHARE_MS    1000u                   /* a stale read joins one sent up to so long ago */
 #define APID_NEVER_MS    UINT64_C(9223372036000) /* a last contact this old never was */
 
 struct apid_cache;

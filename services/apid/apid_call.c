@@ -89,6 +89,14 @@ static bool call_failed(struct apid_req *r, int err)
     }
 }
 
+/* May others have the answer to this, and it theirs? */
+static enum bus_share share_of(const steppe_Request *env, const struct rpc_method_info *info)
+{
+    if (!(info->flags & RPC_READ) || env->min_index > 0)
+        return BUS_SHARE_NOT;
+    return env->stale ? BUS_SHARE_ANY : BUS_SHARE_NEXT;
+}
+
 bool apid_call(struct apid_req *r, const steppe_Request *env, const void *body, size_t len,
                uint8_t **ret_body, size_t *ret_len)
 {
@@ -98,7 +106,8 @@ bool apid_call(struct apid_req *r, const steppe_Request *env, const void *body, 
 
     /* routerd died under the call: asked once more of the next one. */
     for (int tries = 0; tries < 2 && err == -ECONNRESET; tries++) {
-        err = bus_gate_call(r->a->gate, env, body, len, APID_DIAL_MS, &r->reply, ret_body, ret_len);
+        err = bus_gate_call(r->a->gate, env, body, len, APID_DIAL_MS, share_of(env, info),
+                            &r->reply, ret_body, ret_len);
         if (!repeatable)
             break;
     }

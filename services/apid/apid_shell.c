@@ -199,7 +199,7 @@ int apid_init(struct svc_ctx *ctx, struct errtext *e)
     r = bus_client_new(ctx->bus, routerd, &client, e);
     if (r < 0)
         return r;
-    a->gate = bus_gate_new(ctx->bus, client);
+    a->gate = bus_gate_new(ctx->bus, client, APID_SHARE_MS);
     r = start_http(a, e);
     if (r < 0)
         return r;
