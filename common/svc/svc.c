@@ -36,6 +36,7 @@ struct runner {
     uv_signal_t signals[4];
     uv_timer_t stop_timer;
     bool stopping, stopped, failed;
+    bool ending; /* fini has begun: it may turn the loop, but no hook is called any more */
     int lock_fd;
 };
 
@@ -126,7 +127,7 @@ static void on_stop_timeout(uv_timer_t *t)
 
 static void begin_stop(struct runner *r, bool leaving)
 {
-    if (r->stopping)
+    if (r->stopping || r->ending)
         return;
     r->stopping = true;
     r->ctx.leaving = leaving;
@@ -145,6 +146,8 @@ static void reload(struct runner *r)
     struct conf *fresh = NULL;
     enum log_level level;
 
+    if (r->ending)
+        return;
     if (conf_load(r->argc, r->argv, &fresh, &e) != 0) {
         log_error("configuration not reloaded: %s", e.text);
         return;
@@ -227,6 +230,7 @@ static int run(struct runner *r, char *node_id, struct errtext *e)
         if (!r->failed)
             uv_run(&r->loop, UV_RUN_DEFAULT); /* until svc_stopped() or svc_fatal() */
     }
+    r->ending = true;
     if (r->svc->fini)
         r->svc->fini(&r->ctx);
     r->ctx.bus = bus_free(r->ctx.bus);

@@ -159,6 +159,17 @@ static void free_raftd(uv_handle_t *last)
     free(last->data);
 }
 
+/* Ends what the loop could still call. First of all: what follows may turn the loop (a snapshot
+ * under way is waited for). */
+static void close_handles(struct raftd *rd)
+{
+    uv_close((uv_handle_t *)&rd->tick, NULL);
+    uv_close((uv_handle_t *)&rd->hold_timer, NULL);
+    uv_close((uv_handle_t *)&rd->idle, NULL);
+    uv_close((uv_handle_t *)&rd->check, NULL);
+    uv_timer_stop(&rd->beat);
+}
+
 void raftd_fini(struct svc_ctx *ctx)
 {
     struct raftd *rd = ctx->user;
@@ -167,10 +178,7 @@ void raftd_fini(struct svc_ctx *ctx)
         return;
     ctx->user = NULL;
     rd->stopping = true;
-    uv_close((uv_handle_t *)&rd->tick, NULL);
-    uv_close((uv_handle_t *)&rd->hold_timer, NULL);
-    uv_close((uv_handle_t *)&rd->idle, NULL);
-    uv_close((uv_handle_t *)&rd->check, NULL);
+    close_handles(rd);
     raftd_write_fini(rd);
     raftd_rpc_fini(rd);
     bus_client_free(rd->routerd);

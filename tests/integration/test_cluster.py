@@ -579,6 +579,28 @@ class Snapshots(ClusterCase):
         self.assertSame([s], w)
 
 
+    def test_stop_while_a_snapshot_is_taken(self):
+        """The process ends in order, not with a crash: its loop turns on while it waits for the snapshot."""
+        s = self.cluster.region('west', server_extra='  raft_snapshot_threshold = 80\n  raft_trailing_logs = 16').server
+        partial = os.path.join(s.data_dir, 'server', 'raft', 'snap.tmp.own')
+        pid = s.service_pids()['raftd']
+        jobs = []
+        for i in range(200):
+            jobs.append('big%d' % i)
+            self.assertStatus(s.register(job(jobs[-1], Meta={'x': 'y' * 900000})), 200)
+            if os.path.exists(partial):
+                break
+        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # a second one, and a reload, while it ends
+            os.kill(pid, signal.SIGHUP)
+            os.kill(pid, signal.SIGTERM)
+        s.wait_service('raftd', pid)
+        s.wait_leader()
+        self.assertNotIn('Segmentation fault', s.log())
+        self.assertNotRegex(s.log(), r'service=raftd .*signal \d')
+        self.assertEqual(sorted(s.job_ids()), sorted(jobs))
+
+
 class Members(ClusterCase):
     def add_fourth(self, r, **kw):
         n = self.cluster.node('west-s4', 'west', self.cluster.addr(1, 4), expect=0, extra=AUTOPILOT, **kw)
