@@ -38,6 +38,10 @@ advertise {
   http = ""
   rpc  = ""
   serf = ""
+
+  # Own: what servers of other regions are told where that differs (NAT, a private network).
+  rpc_wan  = ""
+  serf_wan = ""
 }
 
 # ---- the agent ----
@@ -59,6 +63,12 @@ server {
   data_dir         = "/var/lib/steppe/server" # default DATA_DIR/server
   encrypt          = "" # gossip key: base64 of 16, 24 or 32 bytes; empty: not encrypted
 
+  # Own: who else may be in the pool. Written into data_dir at the first start; servers of another
+  # federation (or of none) are refused, and both sides log both ids. Empty: anybody.
+  federation_id     = ""
+  federation_accept = [] # while an id changes: other ids that are taken, "none" for who has none
+  join_allow        = [] # own: addresses that members may have, for example ["10.0.0.0/8"]
+
   rejoin_after_leave = false # true: meet the old members again after having left
   non_voting_server  = false # true: a copy of the state without a vote
 
@@ -78,10 +88,11 @@ server {
   # Whom to meet. Any server of any region: regions federate by joining one another.
   # (start_join, retry_join, retry_interval, retry_max right in the server block work, too.)
   server_join {
+    # A DNS name stands for all of its addresses; "exec=COMMAND" (own) for those that it prints.
     start_join     = [] # once, at the start
-    retry_join     = [] # until it works, for example ["10.0.0.1", "10.0.0.2:4648"]
-    retry_interval = "30s"
-    retry_max      = 0 # 0: for ever
+    retry_join     = [] # until it works, for example ["10.0.0.1", "[fd00::2]:4648"]
+    retry_interval = "30s" # at most: the first tries follow each other sooner
+    retry_max      = 0     # 0: for ever; else tries that are retry_interval apart, then it ends
   }
 }
 

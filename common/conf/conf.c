@@ -15,7 +15,7 @@
 
 static bool is_text(const struct conf_row *row)
 {
-    return row->type == CONF_STR || (row->type >= CONF_IP && row->type <= CONF_NAME);
+    return row->type == CONF_STR || (row->type >= CONF_IP && row->type <= CONF_ID);
 }
 
 static const void *field(const struct conf *c, const struct conf_row *row)

@@ -39,10 +39,15 @@ struct conf_addrs {
     char *http, *rpc, *serf;
 };
 
+/* What servers of other regions are told instead; "" = the same as the own region. */
+struct conf_wan {
+    char *rpc, *serf; /* "IP:PORT", resolved */
+};
+
 struct conf_join {
-    struct conf_list start_join, retry_join;
-    int64_t retry_interval; /* 30s */
-    int retry_max;          /* 0 = for ever */
+    struct conf_list start_join, retry_join; /* HOST[:PORT]; a server's also "exec=COMMAND" */
+    int64_t retry_interval;                  /* 30s */
+    int retry_max;                           /* 0 = for ever */
 };
 
 struct conf_server {
@@ -51,16 +56,19 @@ struct conf_server {
     char *data_dir;       /* default DATA_DIR/server */
     bool rejoin_after_leave;
     bool non_voting_server;
-    char *encrypt;                    /* base64 key, "" = off */
-    int raft_multiplier;              /* 1..10: scales the raft timeouts */
-    int64_t raft_election_timeout;    /* 150ms: elections start after [t, t*4/3] of silence */
-    int64_t raft_heartbeat_interval;  /* 30ms */
-    uint64_t raft_snapshot_threshold; /* 8192 entries since the last snapshot */
-    uint64_t raft_trailing_logs;      /* 10240 entries kept behind a snapshot */
-    int64_t heartbeat_grace;          /* 10s */
-    int64_t min_heartbeat_ttl;        /* 10s */
-    double max_heartbeats_per_second; /* 50 */
-    int64_t failover_heartbeat_ttl;   /* 5m: what every node gets after a leader change */
+    char *encrypt;                      /* base64 key, "" = off */
+    char *federation_id;                /* who else may be in the pool, "" = anybody */
+    struct conf_list federation_accept; /* further ids that may; "none": who has no id */
+    struct conf_list join_allow;        /* IP or IP/BITS of members; empty = all */
+    int raft_multiplier;                /* 1..10: scales the raft timeouts */
+    int64_t raft_election_timeout;      /* 150ms: elections start after [t, t*4/3] of silence */
+    int64_t raft_heartbeat_interval;    /* 30ms */
+    uint64_t raft_snapshot_threshold;   /* 8192 entries since the last snapshot */
+    uint64_t raft_trailing_logs;        /* 10240 entries kept behind a snapshot */
+    int64_t heartbeat_grace;            /* 10s */
+    int64_t min_heartbeat_ttl;          /* 10s */
+    double max_heartbeats_per_second;   /* 50 */
+    int64_t failover_heartbeat_ttl;     /* 5m: what every node gets after a leader change */
     struct conf_join join;
 };
 
@@ -111,6 +119,7 @@ struct conf {
     struct conf_ports ports;
     struct conf_addrs addresses; /* listen: default bind_addr */
     struct conf_addrs advertise; /* "ip:port", resolved */
+    struct conf_wan advertise_wan;
     struct conf_server server;
     struct conf_client client;
     struct conf_autopilot autopilot;

@@ -136,6 +136,34 @@ const char *conf_host_problem(const char *text)
     return is_ip(host) || is_host_name(host) ? NULL : "is not an address";
 }
 
+/* A command can only come from the node's own files and flags: the API never takes one. */
+const char *conf_source_problem(const char *text)
+{
+    if (strncmp(text, "exec=", 5) != 0)
+        return conf_host_problem(text);
+    return text[5 + strspn(text + 5, " ")] ? NULL : "names no command";
+}
+
+const char *conf_cidr_problem(const char *text)
+{
+    const char *slash = strchr(text, '/');
+    char ip[ADDR_TEXT_MAX], *end;
+    size_t n = slash ? (size_t)(slash - text) : strlen(text);
+    long bits;
+
+    if (n >= sizeof(ip))
+        return "is not an address or ADDRESS/BITS";
+    (void)snprintf(ip, sizeof(ip), "%.*s", (int)n, text);
+    if (!is_ip(ip))
+        return "is not an address or ADDRESS/BITS";
+    if (!slash)
+        return NULL;
+    bits = strtol(slash + 1, &end, 10);
+    if (slash[1] < '0' || slash[1] > '9' || *end || bits > (strchr(ip, ':') ? 128 : 32))
+        return "has a prefix that is no number of bits of such an address";
+    return NULL;
+}
+
 /* ---- resolution ---- */
 
 static bool is_private4(uint32_t ip)
@@ -247,6 +275,19 @@ static int resolve_advertise(char **adv, const char *listen, int port, struct er
     return 0;
 }
 
+static int resolve_wan(struct conf *c, struct errtext *e)
+{
+    int r = 0;
+
+    if (*c->advertise_wan.rpc)
+        r = err_prefix(e, resolve_advertise(&c->advertise_wan.rpc, "", c->ports.rpc, e),
+                       "advertise.rpc_wan");
+    if (r == 0 && *c->advertise_wan.serf && c->server.enabled)
+        r = err_prefix(e, resolve_advertise(&c->advertise_wan.serf, "", c->ports.serf, e),
+                       "advertise.serf_wan");
+    return r;
+}
+
 int conf_addr_resolve(struct conf *c, struct errtext *e)
 {
     struct {
@@ -285,5 +326,5 @@ int conf_addr_resolve(struct conf *c, struct errtext *e)
         if (r)
             return r;
     }
-    return 0;
+    return resolve_wan(c, e);
 }

@@ -29,8 +29,11 @@ enum conf_type {
     CONF_KEY,       /* base64 of 16, 24 or 32 bytes */
     CONF_LEVEL,     /* log level */
     CONF_NAME,      /* region, datacenter, node name */
+    CONF_ID,        /* the same, shorter, may be empty */
     CONF_LIST,      /* strings */
     CONF_HOSTS,     /* list of host[:port] */
+    CONF_SOURCES,   /* the same, or exec=COMMAND */
+    CONF_CIDRS,     /* list of IP or IP/BITS */
     CONF_MAP,       /* block of free keys, strings as values */
     CONF_BLOCK,     /* block with rows of its own */
     CONF_TITLED,    /* block with a title and rows of its own, repeatable */
@@ -68,7 +71,7 @@ static inline bool conf_row_is_block(const struct conf_row *row)
 }
 static inline bool conf_row_is_list(const struct conf_row *row)
 {
-    return row->type == CONF_LIST || row->type == CONF_HOSTS;
+    return row->type >= CONF_LIST && row->type <= CONF_CIDRS;
 }
 
 /* State while the sources of one configuration are read. */
@@ -121,6 +124,8 @@ int conf_loader_error(struct conf_loader *l, const struct conf_row *row, int r);
 /* NULL when text is fine for the row's type, else what is wrong. */
 const char *conf_addr_problem(const char *text, bool advertise);
 const char *conf_host_problem(const char *text);
+const char *conf_source_problem(const char *text);
+const char *conf_cidr_problem(const char *text);
 int conf_addr_resolve(struct conf *c, struct errtext *e);
 
 /* ---- flags ---- */

@@ -61,6 +61,8 @@ const struct conf_row conf_rows[] = {
     ROW("advertise.http", CONF_ADVERTISE, NULL, DER, advertise.http),
     ROW("advertise.rpc", CONF_ADVERTISE, NULL, DER, advertise.rpc),
     ROW("advertise.serf", CONF_ADVERTISE, NULL, DER, advertise.serf),
+    ROW("advertise.rpc_wan", CONF_ADVERTISE, NULL, DER, advertise_wan.rpc),   /* own */
+    ROW("advertise.serf_wan", CONF_ADVERTISE, NULL, DER, advertise_wan.serf), /* own */
 
     BLOCK("server"),
     ROW("server.enabled", CONF_BOOL, "false", ST, server.enabled),
@@ -81,6 +83,9 @@ const struct conf_row conf_rows[] = {
     {"server.num_schedulers", CONF_INT, NULL, 0, 1024, 0, CONF_NO_EFFECT},
     NOP("server.enabled_schedulers", CONF_LIST),
     ROW("server.encrypt", CONF_KEY, NULL, SEC, server.encrypt),
+    ROW("server.federation_id", CONF_ID, NULL, 0, server.federation_id),               /* own */
+    ROW("server.federation_accept", CONF_LIST, NULL, 0, server.federation_accept),     /* own */
+    ROW("server.join_allow", CONF_CIDRS, NULL, 0, server.join_allow),                  /* own */
     NOPDUR("server.node_gc_threshold"),
     NOPDUR("server.job_gc_interval"),
     NOPDUR("server.job_gc_threshold"),
@@ -94,8 +99,8 @@ const struct conf_row conf_rows[] = {
         server.max_heartbeats_per_second),
     NUM("server.failover_heartbeat_ttl", CONF_DUR, "5m", 100, DAY, 0,
         server.failover_heartbeat_ttl),
-    ROW("server.start_join", CONF_HOSTS, NULL, AL, server.join.start_join),
-    ROW("server.retry_join", CONF_HOSTS, NULL, AL, server.join.retry_join),
+    ROW("server.start_join", CONF_SOURCES, NULL, AL, server.join.start_join),
+    ROW("server.retry_join", CONF_SOURCES, NULL, AL, server.join.retry_join),
     NUM("server.retry_interval", CONF_DUR, NULL, 1, DAY, AL, server.join.retry_interval),
     NUM("server.retry_max", CONF_INT, NULL, 0, INT32_MAX, AL, server.join.retry_max),
     ROW("server.rejoin_after_leave", CONF_BOOL, "false", ST, server.rejoin_after_leave),
@@ -106,8 +111,8 @@ const struct conf_row conf_rows[] = {
     NOP("server.event_buffer_size", CONF_INT),
     NOP("server.license_path", CONF_STR),
     BLOCK("server.server_join"),
-    ROW("server.server_join.start_join", CONF_HOSTS, NULL, 0, server.join.start_join),
-    ROW("server.server_join.retry_join", CONF_HOSTS, NULL, 0, server.join.retry_join),
+    ROW("server.server_join.start_join", CONF_SOURCES, NULL, 0, server.join.start_join),
+    ROW("server.server_join.retry_join", CONF_SOURCES, NULL, 0, server.join.retry_join),
     NUM("server.server_join.retry_interval", CONF_DUR, "30s", 1, DAY, 0,
         server.join.retry_interval),
     NUM("server.server_join.retry_max", CONF_INT, "0", 0, INT32_MAX, 0, server.join.retry_max),

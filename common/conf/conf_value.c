@@ -16,6 +16,7 @@
 #include "base/log.h"
 
 #define NAME_LEN_MAX 128
+#define ID_LEN_MAX   64
 
 union value {
     bool b;
@@ -170,7 +171,8 @@ static int check_key(const char *text, struct errtext *e)
 static int check_name(const struct conf_row *row, const char *text, struct errtext *e)
 {
     const char *name = conf_row_name(row);
-    bool ok = *text && strlen(text) <= NAME_LEN_MAX;
+    bool id = row->type == CONF_ID;
+    bool ok = (id || *text) && strlen(text) <= (id ? ID_LEN_MAX : NAME_LEN_MAX);
 
     for (const unsigned char *p = (const unsigned char *)text; ok && *p; p++) {
         if (*p <= ' ' || *p == 0x7f || strchr("/\\?#&%\"'", *p))
@@ -205,6 +207,7 @@ static int check_text(const struct conf_row *row, const char *text, struct errte
         return err_set(e, -EINVAL, "longer than %d bytes", CONF_STRING_MAX);
     switch (row->type) {
     case CONF_NAME:
+    case CONF_ID:
         return check_name(row, text, e);
     case CONF_PATH:
         return check_path(row, text, e);
@@ -225,6 +228,12 @@ static int check_text(const struct conf_row *row, const char *text, struct errte
         break;
     case CONF_HOSTS:
         problem = conf_host_problem(text);
+        break;
+    case CONF_SOURCES:
+        problem = conf_source_problem(text);
+        break;
+    case CONF_CIDRS:
+        problem = conf_cidr_problem(text);
         break;
     default: /* free text; the other types never come here */
         break;

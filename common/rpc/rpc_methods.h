@@ -48,6 +48,7 @@ enum rpc_flags {
     X(SERF_FORCE_LEAVE,    62, "Serf.ForceLeave",          SERFD, RPC_LOCAL, SerfForceLeaveRequest, GenericResponse) \
     X(SERF_LEAVE,          63, "Serf.Leave",               SERFD, RPC_LOCAL, Empty, GenericResponse)                \
     X(SERF_STATS,          64, "Serf.Stats",               SERFD, RPC_READ | RPC_LOCAL, Empty, StatsResponse)       \
+    X(SERF_SET_GROUP,      80, "Serf.SetGroup",            SERFD, RPC_LOCAL, SerfSetGroupRequest, GenericResponse)  \
     X(REGION_LIST,         70, "Region.List",              RAFTD, RPC_READ | RPC_LOCAL, Empty, RegionListResponse)
 /* clang-format on */
 

@@ -278,12 +278,39 @@ static bool add_health(struct strbuf *out, const char *name, bool enabled, bool 
     return enabled && ok;
 }
 
+/* Appends why this server may not work with its region: its data are another group's. */
+static void ask_conflict(struct apid_req *r, struct strbuf *out)
+{
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_StatsResponse stats;
+    size_t len;
+
+    if (!call_empty(r, RPC_SERF_STATS, &body, &len)) { /* a serfd that restarts is no conflict */
+        strbuf_reset(&r->out);
+        r->status = 0;
+        r->content_type = NULL;
+        return;
+    }
+    if (wire_decode(steppe_StatsResponse_fields, body, len, &stats, sizeof(stats), NULL) < 0)
+        return;
+    for (pb_size_t i = 0; i < stats.stats_count; i++) {
+        if (strcmp(stats.stats[i].key, "raft_group_conflict") == 0)
+            strbuf_adds(out, stats.stats[i].value);
+    }
+    pb_release(steppe_StatsResponse_fields, &stats);
+}
+
 void apid_agent_health(struct apid_req *r)
 {
     const struct conf *conf = r->a->ctx->conf;
     _cleanup_(strbuf_fini) struct strbuf out = STRBUF_INIT, text = STRBUF_INIT;
     bool typed = apid_param(r, "type") != NULL, ok = true;
     bool leader = ask_leader(r, &text);
+
+    if (leader && conf->server.enabled) {
+        ask_conflict(r, &text);
+        leader = text.len == 0;
+    }
 
     strbuf_addc(&out, '{');
     if (wants_type(r, "client") && (conf->client.enabled || typed))

@@ -68,12 +68,30 @@ static bool of_own_region(const struct raftd *rd, const steppe_Member *m)
            uuid_valid(member_tag(m, "id"));
 }
 
+static void group_text(const struct raftd *rd, char out[static 2 * RAFTD_GROUP_ID_LEN + 1])
+{
+    for (int i = 0; i < RAFTD_GROUP_ID_LEN; i++)
+        (void)snprintf(out + 2 * i, 3, "%02x", rd->group[i]);
+}
+
+/* Its data are another group's, though it uses our region's name: never one of our servers. */
+static bool of_other_group(const struct raftd *rd, const steppe_Member *m)
+{
+    char own[2 * RAFTD_GROUP_ID_LEN + 1];
+    const char *theirs = member_tag(m, "raft_group");
+
+    if (!*theirs || !raftd_has_group(rd))
+        return false;
+    group_text(rd, own);
+    return strcmp(own, theirs) != 0;
+}
+
 bool raftd_member_server(const struct raftd *rd, const steppe_Member *m, struct raft_server *ret)
 {
     const char *ip = member_tag(m, "rpc_addr"), *port = member_tag(m, "port");
     int n;
 
-    if (!of_own_region(rd, m))
+    if (!of_own_region(rd, m) || of_other_group(rd, m))
         return false;
     if (!*ip)
         ip = m->addr ? m->addr : "";
@@ -272,6 +290,45 @@ void raftd_members_reconcile(struct raftd *rd)
     seen_sweep(rd);
 }
 
+/* ---- telling gossip of the group ---- */
+
+/* serfd reads the group's file at its start; a group that came later it hears of here. */
+static void tell_group(struct raftd_members *m)
+{
+    char own[2 * RAFTD_GROUP_ID_LEN + 1];
+    steppe_SerfSetGroupRequest msg = {.raft_group = own};
+    steppe_Request env = {.method = RPC_SERF_SET_GROUP, .timeout_ms = FETCH_TIMEOUT_MS};
+    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
+
+    if (!raftd_has_group(m->rd))
+        return;
+    group_text(m->rd, own);
+    for (pb_size_t i = 0; i < m->list.members_count; i++) {
+        const steppe_Member *mem = &m->list.members[i];
+
+        if (m->list.self && mem->name && strcmp(m->list.self, mem->name) == 0 &&
+            strcmp(member_tag(mem, "raft_group"), own) != 0 &&
+            wire_encode(steppe_SerfSetGroupRequest_fields, &msg, &body) == 0)
+            (void)bus_client_send(m->serfd, &env, body.data, body.len);
+    }
+}
+
+/* Two groups under one name: their servers are not taken for ours. Said once for each list. */
+static void warn_of_others(struct raftd_members *m)
+{
+    char own[2 * RAFTD_GROUP_ID_LEN + 1];
+
+    group_text(m->rd, own);
+    for (pb_size_t i = 0; i < m->list.members_count; i++) {
+        const steppe_Member *mem = &m->list.members[i];
+
+        if (of_own_region(m->rd, mem) && of_other_group(m->rd, mem))
+            log_warn("a server of another raft group uses the name of this region and is left "
+                     "alone server=%s group=%s own=%s",
+                     mem->name ? mem->name : "", member_tag(mem, "raft_group"), own);
+    }
+}
+
 /* ---- hearing of gossip ---- */
 
 static void on_members(void *user, int err, const steppe_Reply *rep, const uint8_t *body,
@@ -290,6 +347,7 @@ static void on_members(void *user, int err, const steppe_Reply *rep, const uint8
     }
     pb_release(steppe_MemberList_fields, &m->list);
     m->list = list;
+    warn_of_others(m);
     if (!m->rd->stopping)
         raftd_members_reconcile(m->rd);
 }
@@ -312,6 +370,7 @@ static void on_timer(uv_timer_t *t)
     uv_timer_set_repeat(t, m->rd->started ? RECONCILE_MS : BLANK_MS);
     raftd_found_sweep(m->rd);
     raftd_members_reconcile(m->rd);
+    tell_group(m);
 }
 
 int raftd_members_new(struct raftd *rd, struct errtext *e)

@@ -7,7 +7,7 @@
 #include "serfd_shell.h"
 #include "tags.h"
 
-#define OWN_TAGS_MAX 16
+#define OWN_TAGS_MAX 20
 
 int serfd_conf_split(const char *text, int default_port, char **ret_host, uint16_t *ret_port)
 {
@@ -59,8 +59,8 @@ static int split_ip(const char *text, int default_port, const char *what, struct
     return 0;
 }
 
-/* Nomad's tags of a server: gossip-wire.md section 12. */
-static int put_own_tags(const struct serfd *sd, struct strbuf *out, struct errtext *e)
+/* Nomad's tags of a server (gossip-wire.md section 12), and ours: federation, raft_group. */
+int serfd_conf_tags(const struct serfd *sd, struct strbuf *out, struct errtext *e)
 {
     const struct conf *c = sd->ctx->conf;
     _cleanup_(freep) char *rpc_host = NULL;
@@ -89,9 +89,40 @@ static int put_own_tags(const struct serfd *sd, struct strbuf *out, struct errte
         tags[n++] = (struct tag){"expect", expect_text};
     if (c->server.non_voting_server)
         tags[n++] = (struct tag){"nonvoter", "1"};
+    if (sd->guard.federation[0])
+        tags[n++] = (struct tag){GUARD_TAG_FEDERATION, sd->guard.federation};
+    if (sd->raft_group[0])
+        tags[n++] = (struct tag){GUARD_TAG_GROUP, sd->raft_group};
+    assert(n <= OWN_TAGS_MAX);
     if (tags_put(out, tags, n))
         return err_set(e, -E2BIG, "region, datacenter and address make tags of more than %d bytes",
                        TAGS_META_MAX);
+    return 0;
+}
+
+/* The group comes to be after the start: its tag must fit then, too. */
+static int put_first_tags(struct serfd *sd, struct strbuf *out, struct errtext *e)
+{
+    struct serfd whole = {.ctx = sd->ctx, .guard = sd->guard};
+    struct strbuf room = STRBUF_INIT;
+    int r;
+
+    memset(whole.raft_group, '0', GUARD_GROUP_LEN);
+    r = serfd_conf_tags(&whole, &room, e);
+    strbuf_fini(&room);
+    return r ? r : serfd_conf_tags(sd, out, e);
+}
+
+static int read_allow(struct serfd *sd, struct errtext *e)
+{
+    const struct conf_list *l = &sd->ctx->conf->server.join_allow;
+
+    for (size_t i = 0; i < l->n; i++) {
+        if (sd->guard.allow_n == GUARD_ALLOW_MAX)
+            return err_set(e, -E2BIG, "server.join_allow: more than %d entries", GUARD_ALLOW_MAX);
+        if (guard_cidr_parse(l->items[i], &sd->guard.allow[sd->guard.allow_n++]))
+            return err_set(e, -EINVAL, "server.join_allow: \"%s\" is no address", l->items[i]);
+    }
     return 0;
 }
 
@@ -114,7 +145,11 @@ int serfd_conf_options(struct serfd *sd, struct serf_options *o, struct strbuf *
     if (r == 0)
         r = split_ip(c->advertise.serf, c->ports.serf, "advertise.serf", &sd->advertise_addr, e);
     if (r == 0)
-        r = put_own_tags(sd, meta, e);
+        r = read_allow(sd, e);
+    if (r == 0)
+        r = serfd_stamps_load(sd, e);
+    if (r == 0)
+        r = put_first_tags(sd, meta, e);
     if (r == 0 && c->server.encrypt[0])
         r = err_prefix(e, seal_add_base64(&sd->keyring, c->server.encrypt, e), "server.encrypt");
     if (r)
@@ -127,6 +162,7 @@ int serfd_conf_options(struct serfd *sd, struct serf_options *o, struct strbuf *
     o->meta = (struct span){(const uint8_t *)meta->data, meta->len};
     o->addr = sd->advertise_addr;
     o->keyring = &sd->keyring;
+    o->guard = &sd->guard;
     override(&o->probe_interval, g->probe_interval);
     override(&o->probe_pace, g->probe_interval / 2);
     override(&o->probe_timeout, g->probe_timeout);

@@ -326,6 +326,9 @@ int serf_step(struct serf *s, const struct serf_event *ev, struct serf_out *out)
     case SERF_EV_USER_EVENT:
         r = serf_user_event(s, ev->name, ev->data);
         break;
+    case SERF_EV_TAGS:
+        r = nodes_set_meta(s, ev->data);
+        break;
     case SERF_EV_CLOCKS:
         restore_clocks(s, ev->clocks);
         break;
@@ -396,6 +399,7 @@ void serf_stats_get(const struct serf *s, struct serf_stats *ret)
         .encrypted = s->o.keyring && s->o.keyring->n > 0,
         .leaving = core_leaving(s),
         .left_done = s->leave == LEAVE_DONE,
+        .group_conflict = s->conflict[0] ? s->conflict : NULL,
     };
     for (size_t i = 0; i < s->n; i++) {
         const struct member *m = s->tab[i];

@@ -48,13 +48,16 @@ enum serf_status {
 };
 const char *serf_status_name(enum serf_status status);
 
+struct guard_rules;
+
 /* Durations in ns. serf_options_default() fills what follows the identity. */
 struct serf_options {
     const char *name;        /* borrowed for serf_new() only, like meta and keyring->n at start */
     struct gossip_addr addr; /* advertised */
     struct span meta;        /* tags, encoded */
     uint64_t seed;
-    struct seal_keyring *keyring; /* for the key queries and the room in packets; may be NULL */
+    struct seal_keyring *keyring;    /* for the key queries and the room in packets; may be NULL */
+    const struct guard_rules *guard; /* who may be a member; borrowed; NULL: nobody is refused */
 
     /*
      * probe_timeout: of members whose round trip is not known yet; of others it follows the round
@@ -83,6 +86,7 @@ enum serf_event_type {
     SERF_EV_FORCE_LEAVE, /* name, prune */
     SERF_EV_LEAVE,       /* leave in order; ends with SERF_FX_LEFT */
     SERF_EV_USER_EVENT,  /* name, data */
+    SERF_EV_TAGS,        /* data: our new meta */
     SERF_EV_CLOCKS,      /* restore: clocks of an earlier life (member, event, query) */
 };
 
@@ -171,5 +175,6 @@ struct serf_stats {
     size_t member_queue, intent_queue, event_queue, query_queue;
     unsigned coordinate_resets;
     bool encrypted, leaving, left_done;
+    const char *group_conflict; /* why a join was refused for the raft group's sake; NULL: no */
 };
 void serf_stats_get(const struct serf *s, struct serf_stats *ret);

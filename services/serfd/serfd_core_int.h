@@ -11,6 +11,7 @@
 #include "messages.h"
 #include "packet.h"
 #include "serfd_core.h"
+#include "serfd_guard.h"
 #include "tags.h"
 
 #define NEVER           INT64_MAX
@@ -92,11 +93,13 @@ struct relay {
     int64_t expires;
 };
 
-enum dial_kind { DIAL_PING, DIAL_SYNC, DIAL_JOIN, DIAL_RECONNECT };
+/* TELL: says why we refuse, no answer wanted. */
+enum dial_kind { DIAL_PING, DIAL_SYNC, DIAL_JOIN, DIAL_RECONNECT, DIAL_TELL };
 
 struct dial {
     uint64_t id, user_id;
     enum dial_kind kind;
+    bool look; /* a join's first half: who is there? Nothing was said of us */
     struct gossip_addr addr;
 };
 
@@ -168,6 +171,9 @@ struct serf {
     uint64_t leave_item; /* what must be gossiped before the next stage */
     int64_t leave_until;
     struct coord_self coord;
+
+    char conflict[ERRTEXT_MAX];       /* two raft groups, found when we joined; "" = none */
+    struct gossip_addr conflict_addr; /* there */
 };
 
 /* serfd_core.c */
@@ -209,6 +215,8 @@ void nodes_forget(struct serf *s);                     /* those dead for long en
 void nodes_announce(struct serf *s, struct member *m); /* queues its alive */
 uint64_t nodes_say_goodbye(struct serf *s);
 bool claim_vsn_valid(struct span vsn);
+struct guard_subject nodes_subject(const struct member *m);
+int nodes_set_meta(struct serf *s, struct span meta); /* of this node */
 
 /* serfd_probe.c */
 void probe_start(struct serf *s);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define SYNC_ROUNDS      3
@@ -54,7 +55,7 @@ uint64_t exchange_dial(struct serf *s, enum dial_kind kind, const struct gossip_
     if (s->n_dials == SERF_DIALS_MAX)
         return 0;
     d = &s->dials[s->n_dials++];
-    *d = (struct dial){s->next_dial++, user_id, kind, *addr};
+    *d = (struct dial){.id = s->next_dial++, .user_id = user_id, .kind = kind, .addr = *addr};
     fx = core_effect(s, SERF_FX_DIAL, msg);
     fx->id = d->id;
     fx->addr = *addr;
@@ -76,6 +77,35 @@ static uint64_t dial_state(struct serf *s, enum dial_kind kind, const struct gos
     return id;
 }
 
+/* A push/pull that tells of nobody: the answer shows who is there. */
+static uint64_t dial_look(struct serf *s, enum dial_kind kind, const struct gossip_addr *addr,
+                          uint64_t user_id)
+{
+    struct msg_state_head head = {.join = true};
+    struct strbuf b = STRBUF_INIT;
+    uint64_t id;
+
+    msg_put(&b, ML_PUSH_PULL, &msg_state_head_schema, &head);
+    id = exchange_dial(s, kind, addr, user_id, (struct span){(const uint8_t *)b.data, b.len},
+                       s->o.tcp_timeout);
+    if (id)
+        s->dials[s->n_dials - 1].look = true;
+    strbuf_fini(&b);
+    return id;
+}
+
+/*
+ * Whoever must not mix looks before it speaks: a pool without our rules (Nomad's) takes in whatever
+ * comes, and would have us for a member that we are not.
+ */
+static uint64_t dial_join(struct serf *s, enum dial_kind kind, const struct gossip_addr *addr,
+                          uint64_t user_id)
+{
+    if (s->o.guard && s->o.guard->federation[0])
+        return dial_look(s, kind, addr, user_id);
+    return dial_state(s, kind, addr, user_id);
+}
+
 bool exchange_joining(const struct serf *s)
 {
     for (size_t i = 0; i < s->n_dials; i++) {
@@ -89,7 +119,9 @@ int exchange_join(struct serf *s, const struct gossip_addr *addr, uint64_t user_
 {
     if (core_leaving(s))
         return -ESHUTDOWN;
-    return dial_state(s, DIAL_JOIN, addr, user_id) ? 0 : -EBUSY;
+    if (!guard_allows(s->o.guard, addr))
+        return -EACCES;
+    return dial_join(s, DIAL_JOIN, addr, user_id) ? 0 : -EBUSY;
 }
 
 void exchange_periodic(struct serf *s)
@@ -152,7 +184,7 @@ void exchange_reconnect(struct serf *s)
     if (prng_double(&s->prng) > (double)failed / (double)MAX(all - failed - left, (size_t)1))
         return;
     if (table_pick(s, 1, is_failed, &m) == 1)
-        (void)dial_state(s, DIAL_RECONNECT, &m->addr, 0);
+        (void)dial_join(s, DIAL_RECONNECT, &m->addr, 0);
 }
 
 /* ---- merging (5.4) ---- */
@@ -243,6 +275,34 @@ static bool versions_fit(const struct serf *s, const struct remote_state *st, st
     return true;
 }
 
+/* Before a join: is anybody there whom we refuse, or do two raft groups use one region's name? */
+static int guard_merge(const struct serf *s, const struct remote_state *st, struct errtext *e)
+{
+    struct guard_subject self = nodes_subject(s->self);
+    struct guard_groups known = {.n = 0};
+    int r = 0;
+
+    guard_groups_add(&known, &self);
+    for (size_t i = 0; i < s->n; i++) {
+        struct guard_subject m = nodes_subject(s->tab[i]);
+
+        if (member_usable(s->tab[i]))
+            guard_groups_add(&known, &m);
+    }
+    for (size_t i = 0; r == 0 && i < st->n; i++) {
+        const struct msg_state_node *n = &st->nodes[i];
+        struct guard_subject m = {n->name, n->meta, {.port = n->port}};
+
+        if ((n->state != NODE_ALIVE && n->state != NODE_SUSPECT) ||
+            span_is(n->name, s->self->name) || !gossip_addr_from(&m.addr, n->addr, n->port))
+            continue;
+        r = guard_check(s->o.guard, &self, &m, e);
+        if (r == 0)
+            r = guard_groups_check(&known, &m, e);
+    }
+    return r;
+}
+
 static int merge_check(const struct serf *s, const struct remote_state *st, struct errtext *e)
 {
     struct errtext why;
@@ -257,7 +317,7 @@ static int merge_check(const struct serf *s, const struct remote_state *st, stru
             return err_set(e, -EINVAL, "member '%.*s' %s", (int)who.len, (const char *)who.p,
                            why.text);
     }
-    return 0;
+    return st->join ? guard_merge(s, st, e) : 0;
 }
 
 static int merge_state(struct serf *s, const struct remote_state *st, struct errtext *e)
@@ -325,17 +385,47 @@ static void stream_push_pull(struct serf *s, const struct serf_event *ev, struct
     char from[GOSSIP_ADDR_TEXT_MAX];
     struct remote_state st;
     struct errtext e;
+    int r;
 
     if (!remote_state_read(msg, &st)) {
         core_note(s, LOG_WARN, "state exchange dropped: it is broken from=%s",
                   gossip_addr_text(&ev->addr, from));
     } else {
         put_state(s, answer, st.join); /* before any check, as every peer does (5.3) */
-        if (merge_state(s, &st, &e))
+        r = merge_state(s, &st, &e);
+        if (r)
             core_note(s, LOG_WARN, "state exchange refused: %s from=%s", e.text,
                       gossip_addr_text(&ev->addr, from));
+        if (r == -EPERM) { /* who does not know our rules would take us in, and never be a member */
+            strbuf_reset(answer);
+            answer_err(s, answer, e.text);
+        }
     }
     remote_state_fini(&st);
+}
+
+/* Somebody looked at us and will not have us. */
+static void stream_err(struct serf *s, const struct serf_event *ev, struct span body)
+{
+    struct mp_scratch scratch = {.used = 0};
+    char from[GOSSIP_ADDR_TEXT_MAX];
+    struct msg_err err;
+
+    if (msg_get(body, &msg_err_schema, &err, &scratch))
+        core_note(s, LOG_WARN, "refused by a peer: %.*s from=%s",
+                  (int)MIN(err.error.len, (size_t)ERRTEXT_MAX), (const char *)err.error.p,
+                  gossip_addr_text(&ev->addr, from));
+}
+
+static void refuse_address(struct serf *s, const struct gossip_addr *from, struct strbuf *answer)
+{
+    char text[GOSSIP_ADDR_TEXT_MAX];
+    struct errtext e;
+
+    (void)err_set(&e, 0, "join_allow of '%s' leaves %s out", s->self->name,
+                  gossip_addr_text(from, text));
+    core_note(s, LOG_WARN, "stream refused: %s", e.text);
+    answer_err(s, answer, e.text);
 }
 
 void exchange_on_stream(struct serf *s, const struct serf_event *ev)
@@ -345,7 +435,9 @@ void exchange_on_stream(struct serf *s, const struct serf_event *ev)
     struct serf_effect *fx;
     int r = stream_unwrap(ev->data, &room, &msg);
 
-    if (r) {
+    if (!guard_allows(s->o.guard, &ev->addr)) {
+        refuse_address(s, &ev->addr, &answer);
+    } else if (r) {
         if (r == -EPROTONOSUPPORT)
             answer_err(s, &answer, "Unknown compression algorithm");
     } else if (msg.len == 0) {
@@ -359,6 +451,8 @@ void exchange_on_stream(struct serf *s, const struct serf_event *ev)
             stream_push_pull(s, ev, msg, &answer);
         else if (msg.p[0] == ML_USER)
             stream_user(s, ev, body);
+        else if (msg.p[0] == ML_ERR)
+            stream_err(s, ev, body);
     }
     fx = core_effect(s, SERF_FX_ANSWER, (struct span){(const uint8_t *)answer.data, answer.len});
     fx->id = ev->id;
@@ -368,7 +462,8 @@ void exchange_on_stream(struct serf *s, const struct serf_event *ev)
 
 /* ---- what came back from a dial ---- */
 
-static int answer_merge(struct serf *s, struct span data, struct errtext *e)
+/* The state that was answered is merged, or (look) only judged. */
+static int answer_take(struct serf *s, struct span data, bool look, struct errtext *e)
 {
     struct strbuf room = STRBUF_INIT;
     struct mp_scratch scratch = {.used = 0};
@@ -386,8 +481,10 @@ static int answer_merge(struct serf *s, struct span data, struct errtext *e)
     } else if (msg.p[0] != ML_PUSH_PULL) {
         r = err_set(e, -EBADMSG, "its answer is of an unknown kind");
     } else {
-        r = remote_state_read(msg, &st) ? merge_state(s, &st, e)
-                                        : err_set(e, -EBADMSG, "its answer is broken");
+        if (!remote_state_read(msg, &st))
+            r = err_set(e, -EBADMSG, "its answer is broken");
+        else
+            r = look ? merge_check(s, &st, e) : merge_state(s, &st, e);
         remote_state_fini(&st);
     }
     strbuf_fini(&room);
@@ -406,6 +503,35 @@ static void joined(struct serf *s, const struct dial *d, int r, const char *text
     fx->err = r;
 }
 
+/*
+ * That our data belong to another group than those under our region's name is for an operator to
+ * see until it is mended; whoever joins finds out, whoever is joined goes on undisturbed.
+ */
+static void note_conflict(struct serf *s, const struct dial *d, int r, const struct errtext *e)
+{
+    char addr[GOSSIP_ADDR_TEXT_MAX];
+
+    if (r == -EXDEV) {
+        (void)snprintf(s->conflict, sizeof(s->conflict), "%s", e->text);
+        s->conflict_addr = d->addr;
+    } else if (r == 0 && gossip_addr_eq(&s->conflict_addr, &d->addr)) {
+        s->conflict[0] = 0;
+    }
+    if (d->kind == DIAL_JOIN && (r == -EXDEV || r == -EPERM || r == -EREMOTEIO))
+        core_note(s, LOG_WARN, "join refused: %s to=%s", e->text, gossip_addr_text(&d->addr, addr));
+}
+
+/* So that the log there says it, too. */
+static void tell_refusal(struct serf *s, const struct dial *d, const struct errtext *e)
+{
+    struct strbuf b = STRBUF_INIT;
+
+    answer_err(s, &b, e->text);
+    (void)exchange_dial(s, DIAL_TELL, &d->addr, 0, (struct span){(const uint8_t *)b.data, b.len},
+                        s->o.tcp_timeout);
+    strbuf_fini(&b);
+}
+
 static void dialed_state(struct serf *s, const struct dial *d, const struct serf_event *ev)
 {
     char addr[GOSSIP_ADDR_TEXT_MAX];
@@ -416,8 +542,17 @@ static void dialed_state(struct serf *s, const struct dial *d, const struct serf
         (void)err_set(&e, r, "%s", strerror(-r));
     s->ignore_old_events = d->kind == DIAL_JOIN;
     if (r == 0)
-        r = answer_merge(s, ev->data, &e);
+        r = answer_take(s, ev->data, d->look, &e);
     s->ignore_old_events = false;
+    if (d->look && r == 0) {
+        if (dial_state(s, d->kind, &d->addr, d->user_id))
+            return;
+        r = err_set(&e, -EBUSY, "too many joins at a time");
+    } else if (d->look && (r == -EPERM || r == -EXDEV)) {
+        tell_refusal(s, d, &e);
+    }
+    if (d->kind != DIAL_SYNC)
+        note_conflict(s, d, r, &e);
     if (d->kind == DIAL_JOIN)
         joined(s, d, r, e.text);
     else if (r)
@@ -438,6 +573,8 @@ void exchange_on_dialed(struct serf *s, const struct serf_event *ev)
         return;
     d = s->dials[i];
     s->dials[i] = s->dials[--s->n_dials];
+    if (d.kind == DIAL_TELL)
+        return;
     if (d.kind != DIAL_PING) {
         dialed_state(s, &d, ev);
         return;

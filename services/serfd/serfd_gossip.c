@@ -218,9 +218,15 @@ static void read_message(void *user, uint8_t type, struct span body)
 void gossip_on_packet(struct serf *s, const struct gossip_addr *from, struct span packet)
 {
     struct reading rd = {s, from, 0};
-    enum packet_result r = packet_read(packet, read_message, &rd);
     char text[GOSSIP_ADDR_TEXT_MAX];
+    enum packet_result r;
 
+    if (!guard_allows(s->o.guard, from)) {
+        core_note(s, LOG_WARN, "packet dropped: join_allow leaves its sender out from=%s",
+                  gossip_addr_text(from, text));
+        return;
+    }
+    r = packet_read(packet, read_message, &rd);
     if (r == PACKET_BAD_CRC)
         core_note(s, LOG_WARN, "packet dropped: checksum is wrong from=%s",
                   gossip_addr_text(from, text));

@@ -125,7 +125,9 @@ static void op_dial(struct join_op *op, const struct gossip_addr *addr)
         op->ids[i] = 0;
         op->pending--;
         op_fail(op, gossip_addr_text(addr, text),
-                r == -ESHUTDOWN ? "this node is leaving" : "too many joins at a time");
+                r == -ESHUTDOWN ? "this node is leaving"
+                : r == -EACCES  ? "it is not in join_allow of this server"
+                                : "too many joins at a time");
     }
 }
 

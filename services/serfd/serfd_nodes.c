@@ -10,6 +10,7 @@
  */
 #include "serfd_core_int.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 
@@ -278,6 +279,24 @@ static bool name_valid(struct span name)
     return name.len > 0 && name.len <= SERF_NAME_MAX && !memchr(name.p, 0, name.len);
 }
 
+struct guard_subject nodes_subject(const struct member *m)
+{
+    return (struct guard_subject){SPAN_STR(m->name), member_meta(m), m->addr};
+}
+
+/* Strangers are turned away here, however their claim came; what others say of us is not judged. */
+static bool claim_is_strange(struct serf *s, const struct node_claim *c,
+                             const struct gossip_addr *addr)
+{
+    struct guard_subject self = nodes_subject(s->self), m = {c->name, c->meta, *addr};
+    struct errtext e;
+
+    if (span_is(c->name, s->self->name) || guard_check(s->o.guard, &self, &m, &e) == 0)
+        return false;
+    core_note(s, LOG_WARN, "member refused: %s", e.text);
+    return true;
+}
+
 /* Steps 2 and 3, and the bounds of every field. */
 static bool claim_acceptable(struct serf *s, const struct node_claim *c, struct gossip_addr *ret)
 {
@@ -285,6 +304,8 @@ static bool claim_acceptable(struct serf *s, const struct node_claim *c, struct 
 
     if (!name_valid(c->name) || !claim_vsn_valid(c->vsn) || c->meta.len > SERF_META_MAX ||
         !gossip_addr_from(ret, c->addr, c->port ? c->port : s->self->addr.port))
+        return false;
+    if (claim_is_strange(s, c, ret))
         return false;
     if (!s->o.nomad_filter)
         return true;
@@ -330,6 +351,23 @@ static void alive_about_self(struct serf *s, const struct node_claim *c)
         memcmp(vsn, s->self->vsn, sizeof(vsn)) == 0)
         return;
     refute(s, c->inc);
+}
+
+int nodes_set_meta(struct serf *s, struct span meta)
+{
+    if (meta.len > SERF_META_MAX)
+        return -E2BIG;
+    if (span_eq(meta, member_meta(s->self)))
+        return 0;
+    member_set_meta(s->self, meta);
+    s->o.meta = member_meta(s->self);
+    core_changed(s);
+    if (core_leaving(s))
+        return 0;
+    if (s->self->inc < UINT32_MAX)
+        s->self->inc++;
+    nodes_announce(s, s->self);
+    return 0;
 }
 
 static struct member *claim_member(struct serf *s, const struct node_claim *c,

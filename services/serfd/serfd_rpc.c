@@ -15,7 +15,7 @@
 #define JOIN_ADDRS_MAX  256
 #define JOIN_TIMEOUT_MS 9000 /* at most; less when the caller's patience is shorter */
 #define JOIN_MARGIN_MS  100
-#define STATS_MAX       16
+#define STATS_MAX       24
 
 static void reply_body(struct bus_req *req, const pb_msgdesc_t *fields, const void *msg)
 {
@@ -186,6 +186,25 @@ void serfd_rpc_left(struct serfd *sd)
         reply_generic(req);
 }
 
+/* ---- Serf.SetGroup ---- */
+
+static void on_set_group(struct serfd *sd, struct bus_req *req)
+{
+    steppe_SerfSetGroupRequest msg;
+    struct errtext e;
+
+    if (wire_decode(steppe_SerfSetGroupRequest_fields, req->body, req->body_len, &msg, sizeof(msg),
+                    &e)) {
+        bus_req_error(req, 400, false, "%s", e.text);
+        return;
+    }
+    if (serfd_set_group(sd, msg.raft_group ? msg.raft_group : ""))
+        bus_req_error(req, 400, false, "that is no id of a raft group");
+    else
+        reply_generic(req);
+    pb_release(steppe_SerfSetGroupRequest_fields, &msg);
+}
+
 /* ---- Serf.Stats ---- */
 
 static struct serf_stats stats_of(const struct serfd *sd)
@@ -194,6 +213,13 @@ static struct serf_stats stats_of(const struct serfd *sd)
 
     serf_stats_get(sd->serf, &st);
     return st;
+}
+
+static void add_text(steppe_StatsResponse *resp, const char *key, const char *value)
+{
+    if (value && *value)
+        resp->stats[resp->stats_count++] =
+            (steppe_StatsResponse_StatsEntry){(char *)key, (char *)value};
 }
 
 static void on_stats(struct serfd *sd, struct bus_req *req)
@@ -226,6 +252,9 @@ static void on_stats(struct serfd *sd, struct bus_req *req)
     }
     entries[resp.stats_count++] = (steppe_StatsResponse_StatsEntry){
         (char *)"encrypted", (char *)(st.encrypted ? "true" : "false")};
+    add_text(&resp, "federation", sd->guard.federation);
+    add_text(&resp, "raft_group", sd->raft_group);
+    add_text(&resp, "raft_group_conflict", st.group_conflict);
     reply_body(req, steppe_StatsResponse_fields, &resp);
 }
 
@@ -247,6 +276,9 @@ static void on_request(void *user, struct bus_req *req)
         break;
     case RPC_SERF_LEAVE:
         on_leave(sd, req);
+        break;
+    case RPC_SERF_SET_GROUP:
+        on_set_group(sd, req);
         break;
     case RPC_SERF_STATS:
         on_stats(sd, req);

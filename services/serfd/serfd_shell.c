@@ -318,9 +318,9 @@ int serfd_init(struct svc_ctx *ctx, struct errtext *e)
     sd->snapshot_timer.data = sd;
     if (!ctx->conf->server.enabled)
         return err_set(e, -EINVAL, "server.enabled is not set: only servers gossip");
-    r = serfd_conf_options(sd, &o, &name, &meta, e);
+    r = make_dirs(sd, e);
     if (r == 0)
-        r = make_dirs(sd, e);
+        r = serfd_conf_options(sd, &o, &name, &meta, e);
     if (r == 0) {
         sd->serf = serf_new(&o, clock_mono());
         r = open_udp(sd, e);
@@ -331,8 +331,9 @@ int serfd_init(struct svc_ctx *ctx, struct errtext *e)
     strbuf_fini(&meta);
     if (r)
         return r;
-    log_info("gossip is up name=%s.%s addr=%s encrypted=%s", ctx->conf->name, ctx->conf->region,
-             gossip_addr_text(&sd->advertise_addr, text), sd->keyring.n ? "yes" : "no");
+    log_info("gossip is up name=%s.%s addr=%s encrypted=%s federation=\"%s\"", ctx->conf->name,
+             ctx->conf->region, gossip_addr_text(&sd->advertise_addr, text),
+             sd->keyring.n ? "yes" : "no", sd->guard.federation);
     serfd_joiner_init(sd);
     serfd_settle(sd);
     serfd_joiner_start(sd);

@@ -3,6 +3,7 @@
  * What the files of serfd's shell share. serfd_shell.c: the core's events and effects, UDP, life.
  * serfd_streams.c: TCP. serfd_join.c: joins, rejoin. serfd_disk.c: the snapshot file.
  * serfd_rpc.c: the Serf.* methods. serfd_conf.c: configuration to options and tags.
+ * serfd_stamps.c: what data_dir says about federation and raft group.
  */
 #pragma once
 
@@ -11,6 +12,7 @@
 #include "base/strbuf.h"
 #include "bus/bus.h"
 #include "serfd_core.h"
+#include "serfd_guard.h"
 #include "serfd_snapshot.h"
 #include "svc/svc.h"
 
@@ -27,6 +29,8 @@ struct serfd {
     struct serf_out out;
     bool stepping;
     struct seal_keyring keyring;
+    struct guard_rules guard;
+    char raft_group[GUARD_GROUP_LEN + 1]; /* "": not part of one yet */
     struct gossip_addr listen_addr, advertise_addr;
 
     int udp_fd;
@@ -97,6 +101,14 @@ void serfd_rpc_left(struct serfd *sd);
 /* Fills options from the configuration; `name` and `meta` keep the memory. */
 int serfd_conf_options(struct serfd *sd, struct serf_options *o, struct strbuf *name,
                        struct strbuf *meta, struct errtext *e);
+/* Our tags as they are now. -E2BIG. */
+int serfd_conf_tags(const struct serfd *sd, struct strbuf *out, struct errtext *e);
 /* "host", "host:port", "1.2.3.4", "[::1]:5" to host (owned by the caller) and port. */
 int serfd_conf_split(const char *text, int default_port, char **ret_host, uint16_t *ret_port);
 bool serfd_conf_ip(const char *host, uint16_t port, struct gossip_addr *ret);
+
+/* serfd_stamps.c */
+/* Checks the federation's stamp, writes it when there is none; reads the raft group's. */
+int serfd_stamps_load(struct serfd *sd, struct errtext *e);
+/* raftd says which group it is part of: tells the pool. -EINVAL when it is no group's id. */
+int serfd_set_group(struct serfd *sd, const char *group);

@@ -354,6 +354,23 @@ static void on_connected(uv_connect_t *c, int status)
         dial_end(st, status, (struct span){NULL, 0});
 }
 
+/*
+ * A stream comes from the address that datagrams come from, where that is one address: peers look
+ * at it (join_allow). Failing that it goes out as the kernel likes.
+ */
+static void bind_source(struct serfd_stream *st, const struct gossip_addr *to)
+{
+    static const uint8_t any[16];
+    struct gossip_addr from = st->sd->listen_addr;
+    struct sockaddr_storage ss;
+
+    if (from.ip_len != to->ip_len || memcmp(from.ip, any, from.ip_len) == 0)
+        return;
+    from.port = 0;
+    (void)serfd_sockaddr(&from, &ss);
+    (void)uv_tcp_bind(&st->tcp, (struct sockaddr *)&ss, 0);
+}
+
 void serfd_streams_dial(struct serfd *sd, const struct serf_effect *fx, struct span data)
 {
     struct serfd_stream *st = stream_new(sd, true);
@@ -367,6 +384,7 @@ void serfd_streams_dial(struct serfd *sd, const struct serf_effect *fx, struct s
     else
         strbuf_add(&st->out, data.p, data.len);
     (void)serfd_sockaddr(&fx->addr, &ss);
+    bind_source(st, &fx->addr);
     st->connect.data = st;
     st->err = uv_tcp_connect(&st->connect, &st->tcp, (struct sockaddr *)&ss, on_connected);
     /* A failure is told by the timer: this runs within a step of the core. */

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What keeps pools apart that must not mix: federation ids, raft groups, allow-lists; ways out."""
+
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import steppe  # noqa: E402
+from steppe import SERF, job, wait_for  # noqa: E402
+
+WAIT = 60
+
+
+def in_log(node, *words):
+    """A line of the node's log that holds all of the words."""
+    return next((x for x in node.log().split('\n') if all(w in x for w in words)), None)
+
+
+def wait_log(node, *words):
+    return wait_for('%r in the log of %s' % (words, node.name), lambda: in_log(node, *words), WAIT)
+
+
+def names(node):
+    return sorted(m['Name'] for m in node.get('/v1/agent/members').json()['Members'])
+
+
+def member_tag(node, name, tag):
+    for m in node.get('/v1/agent/members').json()['Members']:
+        if m['Name'] == name:
+            return m['Tags'].get(tag)
+    return None
+
+
+def join(node, other):
+    return node.cli('server', 'join', '%s:%d' % (other.addr, SERF))
+
+
+def group_of(node):
+    """The raft group as the node's own gossip tag shows it."""
+    name = '%s.%s' % (node.name, node.region)
+    return wait_for('the raft group of ' + name, lambda: member_tag(node, name, 'raft_group'), WAIT)
+
+
+@unittest.skipIf(steppe.is_nomad(), 'ours')
+class Federation(steppe.TestCase):
+    def pair(self, west, east):
+        text = '  federation_id = "%s"'
+        return (self.cluster.region('west', server_extra=text % west if west else '').server,
+                self.cluster.region('east', server_extra=text % east if east else '').server)
+
+    def assertApart(self, a, b):
+        self.assertEqual(names(a), ['%s.%s' % (a.name, a.region)])
+        self.assertEqual(names(b), ['%s.%s' % (b.name, b.region)])
+
+    def test_equal_ids_meet(self):
+        w, e = self.pair('blue', 'blue')
+        self.assertCli(join(w, e), 0, 'Joined 1 servers successfully\n')
+        wait_for('both', lambda: names(w) == names(e) == ['east-s1.east', 'west-s1.west'], WAIT)
+        self.assertEqual(member_tag(w, 'east-s1.east', 'federation'), 'blue')
+
+    def test_other_ids_are_refused_by_both(self):
+        w, e = self.pair('blue', 'green')
+        for a, b in ((w, e), (e, w)):
+            r = join(a, b)
+            self.assertEqual(r.rc, 1)
+            self.assertIn('"blue"', r.err)
+            self.assertIn('"green"', r.err)
+        for n in (w, e):
+            wait_log(n, '"blue"', '"green"')
+        self.assertApart(w, e)
+
+    def test_without_an_id_is_refused_too(self):
+        w, e = self.pair('blue', '')
+        for a, b in ((e, w), (w, e)):
+            r = join(a, b)
+            self.assertEqual(r.rc, 1)
+            self.assertIn('is of no federation', r.err)
+            self.assertIn('"blue"', r.err)
+        for n in (w, e):
+            wait_log(n, 'is of no federation', '"blue"')
+        self.assertApart(w, e)
+
+    def test_the_data_remember(self):
+        s = self.cluster.region('west', server_extra='  federation_id = "blue"').server
+        self.assertStatus(s.register(job('kept')), 200)
+        s.stop()
+        s.server_extra = '  federation_id = "green"'
+        s.write_conf()
+        s.start(wait=False)
+        wait_log(s, '"blue"', '"green"', 'federation-id')
+        s.stop()
+        s.server_extra = ''  # forgotten in the file: the data still know
+        s.write_conf()
+        s.start()
+        s.wait_leader()
+        self.assertEqual(member_tag(s, 'west-s1.west', 'federation'), 'blue')
+        self.assertEqual([j['ID'] for j in s.get('/v1/jobs').json()], ['kept'])
+
+    def test_an_id_is_introduced_server_by_server(self):
+        w, e = self.pair('', '')
+        self.assertCli(join(w, e), 0)
+        both = ['east-s1.east', 'west-s1.west']
+        for n in (w, e):
+            n.server_extra = '  federation_id = "blue"\n  federation_accept = ["none"]'
+            n.write_conf()
+            n.restart()
+            wait_for('both after a restart', lambda: all(names(x) == both for x in (w, e)), WAIT)
+        for n in (w, e):
+            for x in both:
+                wait_for('the id of ' + x, lambda: member_tag(n, x, 'federation') == 'blue', WAIT)
+
+
+@unittest.skipIf(steppe.is_nomad(), 'ours')
+class AllowList(steppe.TestCase):
+    def test_others_are_refused(self):
+        w = self.cluster.region('west').server
+        near, far = self.cluster.region('near').server, self.cluster.region('far').server
+        w.stop()
+        w.server_extra = '  join_allow = ["%s", "%s/32"]' % (w.addr, near.addr)
+        w.write_conf()
+        w.start()
+        self.assertCli(join(near, w), 0)
+        r = join(far, w)
+        self.assertEqual(r.rc, 1)
+        self.assertIn("join_allow of 'west-s1.west'", r.err)
+        self.assertIn(far.addr, r.err)
+        wait_log(w, 'join_allow', far.addr)
+        wait_log(far, 'join_allow', far.addr)
+        r = join(w, far)
+        self.assertEqual(r.rc, 1)
+        self.assertIn('it is not in join_allow of this server', r.err)
+        # Who came by another door is refused as well.
+        self.assertCli(join(near, far), 0)
+        wait_log(w, 'member refused', 'far-s1.far', 'join_allow')
+        self.assertEqual(names(w), ['near-s1.near', 'west-s1.west'])
+
+
+@unittest.skipIf(steppe.is_nomad(), 'ours')
+class RaftGroup(steppe.TestCase):
+    def rename(self, node, region, **kw):
+        node.stop()
+        node.region = region
+        node.write_conf()
+        node.start(**kw)
+        node.wait_leader()
+
+    def test_a_renamed_region_keeps_its_state(self):
+        w = self.cluster.region('west').server
+        self.assertStatus(w.register(job('kept')), 200)
+        group = group_of(w)
+        self.rename(w, 'north')
+        self.assertEqual([j['ID'] for j in w.get('/v1/jobs?region=north').json()], ['kept'])
+        self.assertEqual(group_of(w), group)
+
+    def test_two_groups_do_not_mix(self):
+        w, e = self.cluster.region('west').server, self.cluster.region('east').server
+        self.assertStatus(w.register(job('of-west')), 200)
+        self.assertStatus(e.register(job('of-east')), 200)
+        ours, theirs = group_of(w), group_of(e)
+        self.assertNotEqual(ours, theirs)
+        self.rename(w, 'east')
+        self.assertStatus(w.get('/v1/agent/health'), 200)  # nobody has been met yet
+        r = join(w, e)
+        self.assertEqual(r.rc, 1)
+        for text in (r.err, wait_log(w, 'two raft groups'), wait_log(e, 'two raft groups')):
+            self.assertIn(ours, text)
+            self.assertIn(theirs, text)
+        # Whoever joined says so until it is mended, and both go on with their own data.
+        health = w.get('/v1/agent/health')
+        self.assertEqual(health.status, 500)
+        self.assertIn(ours, health.text)
+        self.assertIn(theirs, health.text)
+        self.assertFalse(health.json()['server']['ok'])
+        self.assertStatus(e.get('/v1/agent/health'), 200)
+        self.assertCli(w.cli('server', 'members'), 0)
+        self.assertEqual(names(w), ['west-s1.east'])
+        self.assertEqual(names(e), ['east-s1.east'])
+        self.assertEqual([j['ID'] for j in w.get('/v1/jobs').json()], ['of-west'])
+        self.assertEqual([j['ID'] for j in e.get('/v1/jobs').json()], ['of-east'])
+        # A third region cannot be the way in either.
+        n = self.cluster.region('north').server
+        self.assertCli(join(n, e), 0)
+        wait_for('east in north', lambda: member_tag(n, 'east-s1.east', 'raft_group') == theirs, WAIT)
+        r = join(w, n)
+        self.assertEqual(r.rc, 1)
+        self.assertIn(ours, r.err)
+        self.assertIn(theirs, r.err)
+        # Mended.
+        self.rename(w, 'west')
+        self.assertCli(join(w, e), 0)
+        self.assertStatus(w.get('/v1/agent/health'), 200)
+        wait_for('all regions', lambda: e.get('/v1/regions').json() == ['east', 'north', 'west'], WAIT)
+        self.assertEqual([j['ID'] for j in e.get('/v1/jobs?region=west').json()], ['of-west'])
+
+
+if __name__ == '__main__':
+    unittest.main()
