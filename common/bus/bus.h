@@ -49,8 +49,12 @@ int bus_server_new(struct bus *bus, const char *endpoint, bus_request_fn *fn, vo
 int bus_server_bind(struct bus_server *s, const char *endpoint, struct errtext *e); /* one more */
 struct bus_server *bus_server_free(struct bus_server *s);
 
-/* Sends the answer and frees req (unless rep->more: then req stays for the next part). */
-void bus_req_reply(struct bus_req *req, const steppe_Reply *rep, const void *body, size_t len);
+/*
+ * Sends the answer and frees req (unless rep->more: then req stays for the next part). 0, or why it
+ * was not sent: -EHOSTUNREACH the peer is gone, -EAGAIN it does not read. Only who sends many parts
+ * need care.
+ */
+int bus_req_reply(struct bus_req *req, const steppe_Reply *rep, const void *body, size_t len);
 /* Same with an error: code as in Reply.code, formatted text. */
 void bus_req_error(struct bus_req *req, unsigned code, bool retryable, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
@@ -136,3 +140,26 @@ struct bus_gate *bus_gate_free(struct bus_gate *g);
 int bus_gate_call(struct bus_gate *g, const steppe_Request *env, const void *body, size_t len,
                   unsigned connect_wait_ms, enum bus_share share, steppe_Reply *ret_rep,
                   uint8_t **ret_body, size_t *ret_len);
+
+/*
+ * A call whose answer comes in parts, read by a thread without a loop. Its parts wait here until
+ * they are read, up to BUS_STREAM_QUEUE_MAX bytes: keeping the sender below that is the business of
+ * who asks (credit).
+ */
+#define BUS_STREAM_QUEUE_MAX (4u << 20)
+struct bus_stream;
+/* Sends the request. Never NULL; a closed gate shows in bus_stream_next(). */
+struct bus_stream *bus_stream_open(struct bus_gate *g, const steppe_Request *env, const void *body,
+                                   size_t len, unsigned connect_wait_ms);
+/* A descriptor that is readable while bus_stream_next() has something to say. */
+int bus_stream_fd(const struct bus_stream *s);
+/*
+ * 1: a part (ret_rep->more) or the end; *ret_body as in bus_gate_call(). 0: nothing yet. Below 0 as
+ * in bus_reply_fn, or -ENOBUFS when the parts were not read in time: the stream is over.
+ */
+int bus_stream_next(struct bus_stream *s, steppe_Reply *ret_rep, uint8_t **ret_body,
+                    size_t *ret_len);
+/* Forgets the request if it is not over. NULL is fine. Returns NULL. */
+struct bus_stream *bus_stream_free(struct bus_stream *s);
+/* One-way, as bus_client_send(), but without telling whether it was sent. */
+void bus_gate_send(struct bus_gate *g, const steppe_Request *env, const void *body, size_t len);

@@ -3,40 +3,26 @@
 #include "bus/bus_int.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <semaphore.h>
 #include <string.h>
 
 /* Lives on the caller's stack until `done` is posted. */
 struct gate_call {
-    struct gate_call *next;
+    struct gate_item item;
     struct bus_gate *gate;
     const steppe_Request *env;
     const void *body;
     size_t len;
     unsigned connect_wait_ms;
     enum bus_share share;
-    struct gate_call *joined;      /* calls that wait for this one's answer */
-    struct gate_call *flight_next; /* of the gate's flights */
+    struct gate_call *joined, *join_next; /* calls that wait for this one's answer */
+    struct gate_call *flight_next;        /* of the gate's flights */
     struct mono_ns sent;
     steppe_Reply *ret_rep;
     uint8_t *ret_body;
     size_t ret_len;
     int err;
     sem_t done;
-};
-
-struct bus_gate {
-    struct bus *bus;
-    struct bus_client *client;
-    int64_t share_max_ns;
-    uv_async_t *async;
-    pthread_mutex_t lock;
-    struct gate_call *flights;              /* loop's thread: calls sent that others may join */
-    struct gate_call *posted, **posted_end; /* under lock */
-    bool closed;                            /* under lock */
-    unsigned callers;                       /* under lock: inside bus_gate_call() */
-    pthread_cond_t idle;                    /* callers became 0 */
 };
 
 /* The caller goes on at once: `call` is gone when this returns. */
@@ -60,7 +46,7 @@ static void on_reply(void *user, int err, const steppe_Reply *rep, const uint8_t
     struct gate_call *call = user, *joined = call->joined, *next;
 
     if (rep && rep->more)
-        return; /* streams are not for gates: only the last part counts */
+        return; /* only the last part counts here, see bus_stream_open() */
     for (struct gate_call **p = &call->gate->flights; *p; p = &(*p)->flight_next) {
         if (*p == call) {
             *p = call->flight_next;
@@ -69,7 +55,7 @@ static void on_reply(void *user, int err, const steppe_Reply *rep, const uint8_t
     }
     finish(call, err, rep, body, len);
     for (call = joined; call; call = next) {
-        next = call->next;
+        next = call->join_next;
         finish(call, err, rep, body, len);
     }
 }
@@ -84,36 +70,34 @@ static bool join(struct bus_gate *g, struct gate_call *call, struct mono_ns turn
             memcmp(f->env, call->env, sizeof(*f->env)) != 0 ||
             (call->len && memcmp(f->body, call->body, call->len) != 0))
             continue;
-        call->next = f->joined;
+        call->join_next = f->joined;
         f->joined = call;
         return true;
     }
     return false;
 }
 
+static struct gate_item *take_posted(struct bus_gate *g)
+{
+    struct gate_item *list = g->posted;
+
+    g->posted = NULL;
+    g->posted_end = &g->posted;
+    return list;
+}
+
 static void on_posted(uv_async_t *h)
 {
     struct bus_gate *g = h->data;
-    struct gate_call *list, *call;
-    struct mono_ns turn;
+    struct gate_item *list, *item;
 
     pthread_mutex_lock(&g->lock);
-    list = g->posted;
-    g->posted = NULL;
-    g->posted_end = &g->posted;
+    list = take_posted(g);
     pthread_mutex_unlock(&g->lock);
-    turn = clock_mono();
-    while ((call = list)) {
-        list = call->next;
-        if (call->share != BUS_SHARE_NOT) {
-            if (join(g, call, turn))
-                continue;
-            call->sent = turn;
-            call->flight_next = g->flights;
-            g->flights = call;
-        }
-        bus_client_call(g->client, call->env, call->body, call->len, call->connect_wait_ms,
-                        on_reply, call);
+    g->turn = clock_mono();
+    while ((item = list)) {
+        list = item->next;
+        item->run(g, item, false);
     }
 }
 
@@ -141,17 +125,15 @@ static void free_handle(uv_handle_t *h)
 
 void bus_gate_close(struct bus_gate *g)
 {
-    struct gate_call *list, *call;
+    struct gate_item *list, *item;
 
     pthread_mutex_lock(&g->lock);
     g->closed = true;
-    list = g->posted;
-    g->posted = NULL;
-    g->posted_end = &g->posted;
+    list = take_posted(g);
     pthread_mutex_unlock(&g->lock);
-    while ((call = list)) {
-        list = call->next;
-        on_reply(call, -ECANCELED, NULL, NULL, 0);
+    while ((item = list)) {
+        list = item->next;
+        item->run(g, item, true);
     }
     g->client = bus_client_free(g->client); /* those that were sent already end with it */
     pthread_mutex_lock(&g->lock);
@@ -172,6 +154,62 @@ struct bus_gate *bus_gate_free(struct bus_gate *g)
     return NULL;
 }
 
+bool gate_enter(struct bus_gate *g)
+{
+    bool open;
+
+    pthread_mutex_lock(&g->lock);
+    open = !g->closed;
+    g->callers += open;
+    pthread_mutex_unlock(&g->lock);
+    return open;
+}
+
+void gate_leave(struct bus_gate *g)
+{
+    pthread_mutex_lock(&g->lock);
+    if (--g->callers == 0 && g->closed)
+        pthread_cond_signal(&g->idle);
+    pthread_mutex_unlock(&g->lock);
+}
+
+bool gate_post(struct bus_gate *g, struct gate_item *item)
+{
+    bool wake = false, open;
+
+    pthread_mutex_lock(&g->lock);
+    open = !g->closed;
+    if (open) {
+        wake = g->posted == NULL;
+        item->next = NULL;
+        *g->posted_end = item;
+        g->posted_end = &item->next;
+    }
+    pthread_mutex_unlock(&g->lock);
+    if (wake)
+        uv_async_send(g->async);
+    return open;
+}
+
+static void run_call(struct bus_gate *g, struct gate_item *item, bool closed)
+{
+    struct gate_call *call = CONTAINER_OF(item, struct gate_call, item);
+
+    if (closed) {
+        finish(call, -ECANCELED, NULL, NULL, 0);
+        return;
+    }
+    if (call->share != BUS_SHARE_NOT) {
+        if (join(g, call, g->turn))
+            return;
+        call->sent = g->turn;
+        call->flight_next = g->flights;
+        g->flights = call;
+    }
+    bus_client_call(g->client, call->env, call->body, call->len, call->connect_wait_ms, on_reply,
+                    call);
+}
+
 bool bus_gate_settled(struct bus_gate *g, unsigned n)
 {
     bool ret;
@@ -186,37 +224,28 @@ int bus_gate_call(struct bus_gate *g, const steppe_Request *env, const void *bod
                   unsigned connect_wait_ms, enum bus_share share, steppe_Reply *ret_rep,
                   uint8_t **ret_body, size_t *ret_len)
 {
-    struct gate_call call = {.gate = g,
+    struct gate_call call = {.item = {.run = run_call},
+                             .gate = g,
                              .env = env,
                              .body = body,
                              .len = len,
                              .ret_rep = ret_rep,
                              .connect_wait_ms = connect_wait_ms,
                              .share = share};
-    bool wake;
 
     *ret_body = NULL;
     *ret_len = 0;
-    pthread_mutex_lock(&g->lock);
-    if (g->closed) {
-        pthread_mutex_unlock(&g->lock);
+    if (!gate_enter(g))
         return -ECANCELED;
-    }
     sem_init(&call.done, 0, 0);
-    g->callers++;
-    wake = g->posted == NULL;
-    *g->posted_end = &call;
-    g->posted_end = &call.next;
-    pthread_mutex_unlock(&g->lock);
-    if (wake)
-        uv_async_send(g->async);
+    if (!gate_post(g, &call.item)) {
+        call.err = -ECANCELED;
+        sem_post(&call.done);
+    }
     while (sem_wait(&call.done) < 0 && errno == EINTR)
         ;
     sem_destroy(&call.done);
-    pthread_mutex_lock(&g->lock);
-    if (--g->callers == 0 && g->closed)
-        pthread_cond_signal(&g->idle);
-    pthread_mutex_unlock(&g->lock);
+    gate_leave(g);
     *ret_body = call.ret_body;
     *ret_len = call.ret_len;
     return call.err;

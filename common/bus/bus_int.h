@@ -2,6 +2,7 @@
 /* Inside of common/bus: a ZeroMQ socket on the loop. */
 #pragma once
 
+#include <pthread.h>
 #include <uv.h>
 #include <zmq.h>
 
@@ -44,6 +45,35 @@ struct bus {
 /* Takes zmq (an open socket) over; returns NULL with zmq closed when its fd cannot be polled. */
 struct bus_sock *bus_sock_new(struct bus *bus, void *zmq, bus_readable_fn *fn, void *owner);
 struct bus_sock *bus_sock_free(struct bus_sock *s);
+
+/* What another thread wants done on the loop's thread. */
+struct bus_gate;
+struct gate_item {
+    struct gate_item *next;
+    /* closed: the gate closes, nothing can be sent any more. */
+    void (*run)(struct bus_gate *g, struct gate_item *item, bool closed);
+};
+
+struct bus_gate {
+    struct bus *bus;
+    struct bus_client *client;
+    int64_t share_max_ns;
+    struct mono_ns turn;       /* loop's thread: when it began to take up what was posted */
+    struct gate_call *flights; /* loop's thread: calls sent that others may join */
+    uv_async_t *async;
+    pthread_mutex_t lock;
+    struct gate_item *posted, **posted_end; /* under lock */
+    bool closed;                            /* under lock */
+    unsigned callers;                       /* under lock: calls and streams of other threads */
+    pthread_cond_t idle;                    /* callers became 0 */
+};
+
+/* Counts a caller in; false when the gate is closed. */
+bool gate_enter(struct bus_gate *g);
+void gate_leave(struct bus_gate *g);
+/* Queues an item and wakes the loop; false when the gate is closed: it will not be run. */
+bool gate_post(struct bus_gate *g, struct gate_item *item);
+
 void bus_sock_used(struct bus_sock *s);
 void *bus_socket_open(struct bus *bus, int type, struct errtext *e);
 /* A PAIR that hears the events of s. */

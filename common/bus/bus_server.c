@@ -264,29 +264,34 @@ struct bus_server *bus_server_free(struct bus_server *s)
     return NULL;
 }
 
-static void send_reply(struct request *r, const steppe_Reply *rep, const void *body, size_t len)
+static int send_reply(struct request *r, const steppe_Reply *rep, const void *body, size_t len)
 {
     uint8_t env[WIRE_ENVELOPE_MAX];
     void *zmq = r->req.server->sock->zmq;
     size_t n = wire_reply_encode(rep, env);
 
+    int err;
+
     bus_sock_used(r->req.server->sock);
     /* The first part decides: EHOSTUNREACH = the peer is gone, EAGAIN = it does not read. */
     if (zmq_send(zmq, r->identity, r->identity_len, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
-        if (errno == EAGAIN)
+        err = -errno;
+        if (err == -EAGAIN)
             log_warn("answer dropped: the peer does not read its answers");
-        return;
+        return err;
     }
     zmq_send(zmq, r->hop_id, sizeof(r->hop_id), ZMQ_SNDMORE | ZMQ_DONTWAIT);
     zmq_send(zmq, env, n, len ? ZMQ_SNDMORE | ZMQ_DONTWAIT : ZMQ_DONTWAIT);
     if (len)
         zmq_send(zmq, body, len, ZMQ_DONTWAIT);
+    return 0;
 }
 
-void bus_req_reply(struct bus_req *req, const steppe_Reply *rep, const void *body, size_t len)
+int bus_req_reply(struct bus_req *req, const steppe_Reply *rep, const void *body, size_t len)
 {
     struct request *r = request_of(req);
     steppe_Reply out = *rep;
+    int err;
 
     assert(req->server);
     out.version = WIRE_VERSION;
@@ -296,9 +301,10 @@ void bus_req_reply(struct bus_req *req, const steppe_Reply *rep, const void *bod
                        len, BUS_BODY_MAX);
         len = 0;
     }
-    send_reply(r, &out, body, len);
+    err = send_reply(r, &out, body, len);
     if (!out.more)
         request_free(r);
+    return err;
 }
 
 void bus_req_error(struct bus_req *req, unsigned code, bool retryable, const char *fmt, ...)
@@ -309,7 +315,7 @@ void bus_req_error(struct bus_req *req, unsigned code, bool retryable, const cha
     va_start(ap, fmt);
     (void)vsnprintf(rep.error, sizeof(rep.error), fmt, ap);
     va_end(ap);
-    bus_req_reply(req, &rep, NULL, 0);
+    (void)bus_req_reply(req, &rep, NULL, 0);
 }
 
 void bus_req_drop(struct bus_req *req)

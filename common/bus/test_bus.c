@@ -2,6 +2,7 @@
 /* The bus over real sockets in a folder of its own: answers, errors, deadlines, threads. */
 #include <check.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -324,6 +325,129 @@ START_TEST(test_gate_shares)
 }
 END_TEST
 
+/* Reads a stream to its end into text; returns what ended it: 1 the last part, or the error. */
+static int read_stream(struct bus_stream *s, char *text, size_t cap)
+{
+    struct pollfd pfd = {.fd = bus_stream_fd(s), .events = POLLIN};
+    steppe_Reply rep;
+    uint8_t *body;
+    size_t len, n = 0;
+    int r;
+
+    for (;;) {
+        r = bus_stream_next(s, &rep, &body, &len);
+        if (r == 0) {
+            (void)poll(&pfd, 1, 20000);
+            continue;
+        }
+        if (r < 0)
+            break;
+        n += (size_t)snprintf(text + n, cap - n, "%.*s", (int)len, body ? (char *)body : "");
+        free(body);
+        if (!rep.more)
+            break;
+    }
+    return r;
+}
+
+static void *streamer(void *arg)
+{
+    struct bus_gate *g = arg;
+
+    for (int i = 0; i < CALLS; i++) {
+        steppe_Request env = {.method = 3, .timeout_ms = 20000};
+        struct bus_stream *s = bus_stream_open(g, &env, "x", 1, 20000);
+        char text[16] = "";
+
+        if (i % 3 == 2) /* given up early, at any moment of its life */
+            good++;
+        else if (read_stream(s, text, sizeof(text)) == 1 && strcmp(text, "abc") == 0)
+            good++;
+        bus_stream_free(s);
+    }
+    ended++;
+    return NULL;
+}
+
+START_TEST(test_streams)
+{
+    struct bus_server *s = new_server();
+    struct bus_gate *g = bus_gate_new(bus, new_client(), 0);
+    pthread_t threads[THREADS];
+
+    good = ended = 0;
+    for (int i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, streamer, g), 0);
+    while (ended < THREADS)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_int_eq(good, THREADS * CALLS);
+    bus_gate_free(g);
+    bus_server_free(s);
+}
+END_TEST
+
+static atomic_int stream_result;
+
+static void *lone_streamer(void *arg)
+{
+    steppe_Request env = {.method = 4, .timeout_ms = 20000};
+    struct bus_stream *s = bus_stream_open(arg, &env, NULL, 0, 20000);
+    char text[16] = "";
+
+    stream_result = read_stream(s, text, sizeof(text));
+    bus_stream_free(s);
+    return NULL;
+}
+
+/* A thread waits in a stream while the gate closes: it is told, and the gate waits for it. */
+START_TEST(test_stream_of_a_closing_gate)
+{
+    struct bus_server *s = new_server();
+    struct bus_gate *g = bus_gate_new(bus, new_client(), 0);
+    steppe_Request env = {.method = 1};
+    struct bus_stream *late;
+    char text[16] = "";
+    pthread_t thread;
+
+    stream_result = 0;
+    ck_assert_int_eq(pthread_create(&thread, NULL, lone_streamer, g), 0);
+    while (!kept)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    bus_gate_close(g);
+    ck_assert_int_eq(stream_result, -ECANCELED);
+    pthread_join(thread, NULL);
+    late = bus_stream_open(g, &env, NULL, 0, 0);
+    ck_assert_int_eq(read_stream(late, text, sizeof(text)), -ECANCELED);
+    bus_stream_free(late);
+    bus_gate_send(g, &env, NULL, 0);
+    bus_gate_free(g);
+    bus_server_free(s);
+}
+END_TEST
+
+/* Who answers in parts hears that the asker is gone. */
+START_TEST(test_answering_a_peer_that_is_gone)
+{
+    struct bus_server *s = new_server();
+    struct bus_client *c = new_client();
+    steppe_Request env = {.method = 4, .timeout_ms = 20000};
+    steppe_Reply rep = {.more = true};
+
+    bus_client_call(c, &env, NULL, 0, 5000, on_reply, NULL);
+    while (!kept)
+        uv_run(&loop, UV_RUN_ONCE);
+    ck_assert_int_eq(bus_req_reply(kept, &rep, "a", 1), 0);
+    bus_client_free(c);
+    while (bus_req_reply(kept, &rep, "a", 1) == 0) /* until ZeroMQ knows */
+        uv_run(&loop, UV_RUN_NOWAIT);
+    ck_assert_int_eq(bus_req_reply(kept, &rep, "a", 1), -EHOSTUNREACH);
+    bus_req_drop(kept);
+    bus_server_free(s);
+}
+END_TEST
+
 static uint64_t heard;
 
 static void on_version(void *user, uint64_t version)
@@ -367,6 +491,9 @@ int main(void)
     tcase_add_test(t, test_free_tells_callers);
     tcase_add_test(t, test_gate);
     tcase_add_test(t, test_gate_shares);
+    tcase_add_test(t, test_streams);
+    tcase_add_test(t, test_stream_of_a_closing_gate);
+    tcase_add_test(t, test_answering_a_peer_that_is_gone);
     tcase_add_test(t, test_announce);
     suite_add_tcase(s, t);
     r = srunner_create(s);

@@ -48,7 +48,14 @@ enum rpc_flags {
     X(SERF_FORCE_LEAVE,    62, "Serf.ForceLeave",          SERFD, RPC_LOCAL, SerfForceLeaveRequest, GenericResponse) \
     X(SERF_LEAVE,          63, "Serf.Leave",               SERFD, RPC_LOCAL, Empty, GenericResponse)                \
     X(SERF_STATS,          64, "Serf.Stats",               SERFD, RPC_READ | RPC_LOCAL, Empty, StatsResponse)       \
-    X(SERF_SET_GROUP,      80, "Serf.SetGroup",            SERFD, RPC_LOCAL, SerfSetGroupRequest, GenericResponse)  \
+    X(SERF_SET_GROUP,      65, "Serf.SetGroup",            SERFD, RPC_LOCAL, SerfSetGroupRequest, GenericResponse)  \
+    X(CLIENT_CONNECT,     100, "Client.Connect",           RAFTD, 0, ClientConnectRequest, ClientOrder)             \
+    X(CLIENT_BEAT,        101, "Client.Beat",              RAFTD, 0, ClientBeat, Empty)                             \
+    X(CLIENT_DATA,        102, "Client.Data",              RAFTD, RPC_ONE_WAY, ClientData, Empty)                   \
+    X(CLIENT_CALL,        103, "Client.Call",              RAFTD, 0, ClientCall, ClientPart)                        \
+    X(CLIENT_CONTROL,     104, "Client.Control",           RAFTD, RPC_ONE_WAY, ClientControl, Empty)                \
+    X(CLIENT_FIND,        105, "Client.Find",              RAFTD, RPC_READ | RPC_LOCAL, ClientFindRequest, ClientFindResponse) \
+    X(CLIENT_MOVED,       106, "Client.Moved",             RAFTD, RPC_LOCAL | RPC_ONE_WAY, ClientMoved, Empty)         \
     X(REGION_LIST,         70, "Region.List",              RAFTD, RPC_READ | RPC_LOCAL, Empty, RegionListResponse)
 /* clang-format on */
 

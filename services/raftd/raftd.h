@@ -14,6 +14,8 @@
  *     raftd_members.c   gossip's members -> the group's configuration
  *     raftd_found.c     the first configuration of a new group
  *     raftd_operator.c  methods about this server and its group
+ *     raftd_clients.c   node clients' connections that this server holds, and calls over them
+ *     raftd_seek.c      calls to node clients: which server holds the connection
  */
 #pragma once
 
@@ -22,6 +24,7 @@
 #include "base/idmap.h"
 #include "base/prng.h"
 #include "bus/bus.h"
+#include "client.pb.h"
 #include "member.pb.h"
 #include "raft_core.h"
 #include "raft_wire.h"
@@ -113,6 +116,8 @@ void raftd_rpc_fini(struct raftd *rd);
 void raftd_rpc_stopping(struct bus_req *req);
 /* Known leader and age of its last word. */
 void raftd_rpc_meta(struct raftd *rd, steppe_Reply *rep);
+/* Passes a request to the leader; takes it. */
+void raftd_rpc_to_leader(struct raftd *rd, struct bus_req *req);
 /* Puts a request (back) on the list of those that wait for a leader to do its work. */
 void raftd_rpc_hold(struct raftd *rd, struct bus_req *req);
 
@@ -192,6 +197,28 @@ void raftd_found_fini(struct raftd *rd);
 /* Answers methods about this server and its group. Takes req. */
 void raftd_operator_request(struct raftd *rd, struct bus_req *req);
 
+/* ---- raftd_clients.c ---- */
+
+struct raftd_clients;
+struct raftd_clients *raftd_clients_new(struct raftd *rd);
+struct raftd_clients *raftd_clients_free(struct raftd_clients *cs);
+/* Takes req and says true when it is one of the Client.* methods. */
+bool raftd_clients_request(struct raftd *rd, struct bus_req *req);
+/* Passes a call to the node over its connection, and the answer back; takes req. False: this server
+ * does not hold its connection. */
+bool raftd_clients_relay(struct raftd *rd, struct bus_req *req, const steppe_ClientCall *call,
+                         const char *node_id);
+/* This server's gossip name. */
+const char *raftd_clients_name(const struct raftd *rd);
+
+/* ---- raftd_seek.c ---- */
+
+/* A call to a node client that came in. Takes req. */
+void raftd_seek_call(struct raftd *rd, struct bus_req *req);
+/* The node is connected here now: others forget theirs. */
+void raftd_seek_moved(struct raftd *rd, const char *node_id);
+void raftd_seek_fini(struct raftd *rd);
+
 /* ---- raftd_boot.c ---- */
 
 int raftd_boot(struct raftd *rd, struct errtext *e);
@@ -265,6 +292,9 @@ struct raftd {
     uint64_t leader;
 
     struct raftd_nodes *nodes;
+    struct raftd_clients *clients;
+    struct seek *seeks; /* calls to node clients that are connected elsewhere */
+    size_t seeks_n;
     struct raftd_members *members;
     struct raftd_founding *founding;
     char promised[RAFT_UUID_MAX]; /* the founder that this blank server waits for */

@@ -239,6 +239,11 @@ static void to_leader(struct raftd_call *c)
         hold(c);
 }
 
+void raftd_rpc_to_leader(struct raftd *rd, struct bus_req *req)
+{
+    to_leader(call_new(rd, req));
+}
+
 /* ---- reads ---- */
 
 static void make_runnable(struct raftd_call *c)
@@ -436,6 +441,15 @@ static void dispatch(struct raftd_call *c)
     }
 }
 
+static void pass_one_way(struct raftd *rd, struct bus_req *req)
+{
+    steppe_Request env = req->env;
+
+    env.hops++;
+    (void)bus_client_send(rd->routerd, &env, req->body, req->body_len);
+    bus_req_drop(req);
+}
+
 void raftd_rpc_request(void *user, struct bus_req *req)
 {
     struct raftd *rd = user;
@@ -452,8 +466,16 @@ void raftd_rpc_request(void *user, struct bus_req *req)
         return;
     }
     elsewhere = req->env.region[0] && strcmp(req->env.region, own) != 0;
+    if (req->env.server[0])
+        elsewhere = strcmp(req->env.server, raftd_clients_name(rd)) != 0;
     if (elsewhere && (info->flags & RPC_LOCAL))
         elsewhere = false;
+    if (elsewhere && (info->flags & RPC_ONE_WAY)) {
+        pass_one_way(rd, req);
+        return;
+    }
+    if (!elsewhere && raftd_clients_request(rd, req))
+        return;
     if (elsewhere || info->service == RPC_TO_SERFD || info->method == RPC_REGION_LIST) {
         if (info->service == RPC_TO_SERFD && !(info->flags & RPC_READ)) {
             bus_req_error(req, 501, false, "Invalid method");

@@ -74,6 +74,27 @@ static size_t add_servers(struct call *c, const char *region)
     return n;
 }
 
+/*
+ * A request for one server and no other (who holds a client node's connection). A pure client may
+ * have no way to another region's servers: there its own region's pass it on.
+ */
+static unsigned plan_named(struct call *c, struct errtext *e)
+{
+    struct route_server *s = route_table_named(c->rd->table, c->req->env.server);
+    const char *own = c->rd->ctx->conf->region;
+
+    if (s && s->self && c->rd->raftd)
+        add_local(c, c->rd->raftd, LOCAL_WAIT_MS);
+    else if (s && !c->rd->raftd && strcmp(s->region, own) != 0)
+        (void)add_servers(c, own);
+    else if (s && !s->self)
+        c->targets[c->n++] = (struct target){.server = s, .connect_wait_ms = DIAL_WAIT_MS};
+    if (c->n > 0)
+        return 0;
+    (void)err_set(e, 0, "No path to server %s", c->req->env.server);
+    return 500;
+}
+
 /* Fills the targets. 0, or the code of an error that was put into e. */
 static unsigned plan(struct call *c, const struct rpc_method_info *info, struct errtext *e)
 {
@@ -86,6 +107,8 @@ static unsigned plan(struct call *c, const struct rpc_method_info *info, struct 
         (void)err_set(e, 0, "request was forwarded %u times: routing loop", env->hops);
         return 508;
     }
+    if (env->server[0])
+        return plan_named(c, e);
     if (info->service == RPC_TO_SERFD && c->rd->serfd) {
         add_local(c, c->rd->serfd, RESTART_WAIT_MS);
         return 0;
@@ -116,8 +139,8 @@ static void answer(struct call *c, const steppe_Reply *rep, const uint8_t *body,
     const struct target *t = &c->targets[c->at];
     steppe_Reply out = *rep;
 
-    /* Nomad's mark of an error that another server found, one for each hop. */
-    if (t->server && rep->code == 500)
+    /* Nomad's mark of an error that another server found, one for each hop; not of a node's. */
+    if (t->server && rep->code == 500 && c->req->env.method != RPC_CLIENT_CALL)
         (void)snprintf(out.error, sizeof(out.error), "rpc error: %.*s", (int)sizeof(out.error) - 16,
                        rep->error);
     if (t->server)
@@ -192,12 +215,30 @@ static void try_target(struct call *c)
     }
     if (t->server)
         env.hops++;
-    /* The local raftd waits for a leader itself, and answers; when it hangs, its connection ends. */
+    /* The local raftd waits for a leader itself, and answers; when it hangs, its connection ends.
+     */
     if (more_left && c->repeatable && env.min_index == 0 && t->server)
         left = MIN(left, (int64_t)READ_TRY_MS);
     env.timeout_ms = (uint32_t)MAX(left, (int64_t)1);
     bus_client_call(client, &env, c->req->body, c->req->body_len,
                     (unsigned)MIN((int64_t)t->connect_wait_ms, MAX(left, (int64_t)1)), on_reply, c);
+}
+
+/* To the first target only: whoever sends such may lose it. */
+static void send_one_way(struct call *c)
+{
+    const struct target *t = &c->targets[0];
+    steppe_Request env = c->req->env;
+    struct bus_client *client = NULL;
+
+    if (c->n > 0)
+        client = t->local ? t->local : routerd_conn_get(c->rd, t->server->endpoint);
+    if (c->n > 0 && t->server)
+        env.hops++;
+    if (!client || bus_client_send(client, &env, c->req->body, c->req->body_len) < 0)
+        log_debug("one-way message dropped: no connection method=%u", env.method);
+    bus_req_drop(c->req);
+    free(c);
 }
 
 static void reply_regions(struct routerd *rd, struct bus_req *req)
@@ -234,7 +275,9 @@ void routerd_call_start(struct routerd *rd, struct bus_req *req)
     c->req = req;
     c->repeatable = (info->flags & RPC_READ) || req->env.idempotency_key[0];
     code = plan(c, info, &e);
-    if (code)
+    if (info->flags & RPC_ONE_WAY)
+        send_one_way(c);
+    else if (code)
         call_error(c, code, true, "%s", e.text);
     else
         try_target(c);

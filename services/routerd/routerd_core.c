@@ -46,6 +46,15 @@ struct route_server *route_table_find(struct route_table *t, const char *endpoin
     return NULL;
 }
 
+struct route_server *route_table_named(struct route_table *t, const char *name)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        if (t->servers[i]->alive && strcmp(t->servers[i]->name, name) == 0)
+            return t->servers[i];
+    }
+    return NULL;
+}
+
 static struct route_server *find_or_add(struct route_table *t, const char *endpoint)
 {
     struct route_server *s = route_table_find(t, endpoint);

@@ -48,6 +48,8 @@ size_t route_table_order(struct route_table *t, const char *region, struct mono_
 
 /* The server at an endpoint, or NULL. */
 struct route_server *route_table_find(struct route_table *t, const char *endpoint);
+/* The server of that gossip name (NODE.REGION) if it is alive, or NULL; it may be self. */
+struct route_server *route_table_named(struct route_table *t, const char *name);
 
 /* What came of a call. A failed server is avoided for 200 ms, doubling up to 10 s. */
 void route_server_result(struct route_server *s, bool ok, struct mono_ns now);
