@@ -7,13 +7,17 @@
 
 #include "rpc.pb.h"
 #include "rpc/rpc_methods.h"
+#include "state/state_alloc.h"
 #include "wire/wire.h"
+
+#define ALLOCS_GET_MAX 256
 
 /* One query under way. */
 struct query {
     struct store_txn *t;
     const steppe_Request *env;
     const char *id; /* of the object asked for */
+    struct bytes body;
     struct strbuf *out;
     struct state_meta meta;
     struct query_watch *w;
@@ -94,8 +98,97 @@ static int node_list(struct query *q)
     return state_node_list(q->t, q->env->prefix, NULL, q->out, &q->meta, &q->e);
 }
 
+static int alloc_get(struct query *q)
+{
+    if (q->w)
+        watch_row(q, STATE_ALLOCS, state_key_alloc(q->id, q->w->buf));
+    return state_alloc_get(q->t, q->id, q->out, &q->meta, &q->e);
+}
+
+static int eval_allocations(struct query *q)
+{
+    if (q->w)
+        watch_row(q, STATE_EVAL_ALLOCS, state_key_alloc(q->id, q->w->buf));
+    return state_eval_allocations(q->t, q->id, q->out, &q->meta, &q->e);
+}
+
+static int node_allocs(struct query *q)
+{
+    if (q->w)
+        watch_row(q, STATE_NODE_ALLOCS, state_key_node_allocs(q->id, q->w->buf));
+    return state_node_allocations(q->t, q->id, q->out, &q->meta);
+}
+
+/* ---- with requests of their own ---- */
+
+static int decode(struct query *q, const pb_msgdesc_t *fields, void *msg, size_t size)
+{
+    return wire_decode(fields, q->body.data, q->body.len, msg, size, &q->e) < 0 ? STATE_E_INVALID
+                                                                                : 0;
+}
+
+static int alloc_list(struct query *q)
+{
+    steppe_AllocListRequest req;
+    int r = decode(q, steppe_AllocListRequest_fields, &req, sizeof(req));
+
+    if (r)
+        return r;
+    watch_table(q, STATE_ALLOCS);
+    r = state_alloc_list(q->t, q->env->namespace, q->env->prefix, req.resources, NULL, q->out,
+                         &q->meta, &q->e);
+    pb_release(steppe_AllocListRequest_fields, &req);
+    return r;
+}
+
+static int job_allocations(struct query *q)
+{
+    steppe_JobAllocationsRequest req;
+    int r = decode(q, steppe_JobAllocationsRequest_fields, &req, sizeof(req));
+
+    if (r)
+        return r;
+    q->id = req.job_id ? req.job_id : "";
+    watch_job(q, STATE_JOB_ALLOCS);
+    r = state_job_allocations(q->t, q->env->namespace, q->id, req.all, q->out, &q->meta);
+    pb_release(steppe_JobAllocationsRequest_fields, &req);
+    return r;
+}
+
+static int allocs_get(struct query *q)
+{
+    steppe_AllocsGetRequest req;
+    int r = decode(q, steppe_AllocsGetRequest_fields, &req, sizeof(req));
+
+    if (r)
+        return r;
+    watch_table(q, STATE_ALLOCS);
+    if (req.alloc_ids_count > ALLOCS_GET_MAX)
+        r = err_set(&q->e, STATE_E_INVALID, "more than %d allocations asked for", ALLOCS_GET_MAX);
+    else
+        r = state_allocs_get(q->t, req.alloc_ids, req.alloc_ids_count, q->out, &q->meta);
+    pb_release(steppe_AllocsGetRequest_fields, &req);
+    return r;
+}
+
+static int node_client_allocs(struct query *q)
+{
+    steppe_ClientAllocsRequest req;
+    int r = decode(q, steppe_ClientAllocsRequest_fields, &req, sizeof(req));
+
+    if (r)
+        return r;
+    q->id = req.node_id ? req.node_id : "";
+    if (q->w)
+        watch_row(q, STATE_NODE_ALLOCS, state_key_alloc(q->id, q->w->buf));
+    r = state_node_client_allocs(q->t, q->id, req.secret_id ? req.secret_id : "", q->out, &q->meta,
+                                 &q->e);
+    pb_release(steppe_ClientAllocsRequest_fields, &req);
+    return r;
+}
+
 /* The object's id is field 1 of each *SpecificRequest. */
-enum query_request { QUERY_NO_BODY, QUERY_ID, QUERY_SEARCH };
+enum query_request { QUERY_NO_BODY, QUERY_ID, QUERY_OWN, QUERY_SEARCH };
 
 static const struct query_method {
     enum rpc_method method;
@@ -113,6 +206,13 @@ static const struct query_method {
     {RPC_EVAL_LIST,       QUERY_NO_BODY, eval_list,       NULL},
     {RPC_NODE_GET,        QUERY_ID,      node_get,        "node not found"},
     {RPC_NODE_LIST,       QUERY_NO_BODY, node_list,       NULL},
+    {RPC_JOB_ALLOCATIONS, QUERY_OWN,     job_allocations, NULL},
+    {RPC_EVAL_ALLOCATIONS, QUERY_ID,     eval_allocations, NULL},
+    {RPC_NODE_ALLOCS,     QUERY_ID,      node_allocs,     NULL},
+    {RPC_NODE_CLIENT_ALLOCS, QUERY_OWN,  node_client_allocs, "node not found"},
+    {RPC_ALLOC_LIST,      QUERY_OWN,     alloc_list,      NULL},
+    {RPC_ALLOC_GET,       QUERY_ID,      alloc_get,       "alloc not found"},
+    {RPC_ALLOCS_GET,      QUERY_OWN,     allocs_get,      NULL},
     {RPC_SEARCH_PREFIX,   QUERY_SEARCH,  NULL,            NULL},
     /* clang-format on */
 };
@@ -169,6 +269,7 @@ int query_run(struct store_txn *t, const steppe_Request *env, const void *body, 
     int r = STATE_E_INVALID; /* for a row of the table that is none of these */
 
     assert(m);
+    q.body = bytes_of(body, len);
     if (w)
         w->n = 0;
     switch (m->request) {
@@ -179,6 +280,7 @@ int query_run(struct store_txn *t, const steppe_Request *env, const void *body, 
         r = run_by_id(&q, m, body, len);
         break;
     case QUERY_NO_BODY:
+    case QUERY_OWN:
         r = m->run(&q);
         break;
     }

@@ -34,14 +34,18 @@ enum rpc_flags {
     X(JOB_VERSIONS,        24, "Job.GetJobVersions",       RAFTD, RPC_READ,  JobSpecificRequest, JobVersionsResponse) \
     X(JOB_SUMMARY,         25, "Job.Summary",              RAFTD, RPC_READ,  JobSpecificRequest, JobSummary)        \
     X(JOB_EVALUATIONS,     26, "Job.Evaluations",          RAFTD, RPC_READ,  JobSpecificRequest, EvalListResponse)  \
+    X(JOB_ALLOCATIONS,     27, "Job.Allocations",          RAFTD, RPC_READ,  JobAllocationsRequest, AllocListResponse) \
     X(EVAL_LIST,           30, "Eval.List",                RAFTD, RPC_READ,  Empty, EvalListResponse)               \
     X(EVAL_GET,            31, "Eval.GetEval",             RAFTD, RPC_READ,  EvalSpecificRequest, Evaluation)       \
+    X(EVAL_ALLOCATIONS,    32, "Eval.Allocations",         RAFTD, RPC_READ,  EvalSpecificRequest, AllocListResponse) \
     X(NODE_REGISTER,       40, "Node.Register",            RAFTD, RPC_WRITE, NodeRegisterRequest, NodeUpdateResponse) \
     X(NODE_UPDATE_STATUS,  41, "Node.UpdateStatus",        RAFTD, RPC_WRITE, NodeUpdateStatusRequest, NodeUpdateResponse) \
     X(NODE_GET,            42, "Node.GetNode",             RAFTD, RPC_READ,  NodeSpecificRequest, Node)             \
     X(NODE_LIST,           43, "Node.List",                RAFTD, RPC_READ,  Empty, NodeListResponse)               \
     X(NODE_DEREGISTER,     44, "Node.Deregister",          RAFTD, RPC_WRITE, NodeSpecificRequest, GenericResponse)  \
     X(NODE_ELIGIBILITY,    45, "Node.UpdateEligibility",   RAFTD, RPC_WRITE, NodeEligibilityRequest, NodeEligibilityResponse) \
+    X(NODE_ALLOCS,         46, "Node.GetAllocs",           RAFTD, RPC_READ,  NodeSpecificRequest, AllocsResponse)   \
+    X(NODE_CLIENT_ALLOCS,  47, "Node.GetClientAllocs",     RAFTD, RPC_READ,  ClientAllocsRequest, ClientAllocsResponse) \
     X(SEARCH_PREFIX,       50, "Search.PrefixSearch",      RAFTD, RPC_READ,  SearchRequest, SearchResponse)         \
     X(SERF_MEMBERS,        60, "Serf.Members",             SERFD, RPC_READ | RPC_LOCAL, Empty, MemberList)          \
     X(SERF_JOIN,           61, "Serf.Join",                SERFD, RPC_LOCAL, SerfJoinRequest, SerfJoinResponse)     \
@@ -56,7 +60,10 @@ enum rpc_flags {
     X(CLIENT_CONTROL,     104, "Client.Control",           RAFTD, RPC_ONE_WAY, ClientControl, Empty)                \
     X(CLIENT_FIND,        105, "Client.Find",              RAFTD, RPC_READ | RPC_LOCAL, ClientFindRequest, ClientFindResponse) \
     X(CLIENT_MOVED,       106, "Client.Moved",             RAFTD, RPC_LOCAL | RPC_ONE_WAY, ClientMoved, Empty)         \
-    X(REGION_LIST,         70, "Region.List",              RAFTD, RPC_READ | RPC_LOCAL, Empty, RegionListResponse)
+    X(REGION_LIST,         70, "Region.List",              RAFTD, RPC_READ | RPC_LOCAL, Empty, RegionListResponse)     \
+    X(ALLOC_LIST,          80, "Alloc.List",               RAFTD, RPC_READ,  AllocListRequest, AllocListResponse)   \
+    X(ALLOC_GET,           81, "Alloc.GetAlloc",           RAFTD, RPC_READ,  AllocSpecificRequest, Allocation)      \
+    X(ALLOCS_GET,          83, "Alloc.GetAllocs",          RAFTD, RPC_READ,  AllocsGetRequest, AllocsResponse)
 /* clang-format on */
 
 enum rpc_method {

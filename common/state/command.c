@@ -25,7 +25,10 @@ struct command_info {
     X(NODE_ELIGIBILITY, steppe_NodeEligibilityCommand_fields)                                      \
     X(NODE_DEREGISTER, steppe_NodeDeregisterCommand_fields)                                        \
     X(EVAL_UPDATE, steppe_EvalUpdateCommand_fields)                                                \
-    X(CONFIG_PUT, steppe_ConfigPutCommand_fields)
+    X(CONFIG_PUT, steppe_ConfigPutCommand_fields)                                                  \
+    X(PLAN_APPLY, steppe_PlanApplyCommand_fields)                                                  \
+    X(ALLOC_CLIENT_UPDATE, steppe_AllocClientUpdateCommand_fields)                                 \
+    X(ALLOC_TRANSITION, steppe_AllocTransitionCommand_fields)
 
 /* false for a number that this release does not know. */
 static bool command_info(unsigned type, struct command_info *ret)

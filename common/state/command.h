@@ -22,7 +22,10 @@
     X(NODE_ELIGIBILITY, 5, 0, 0)                                                                   \
     X(NODE_DEREGISTER, 6, 0, 0)                                                                    \
     X(EVAL_UPDATE, 7, 1, 64)                                                                       \
-    X(CONFIG_PUT, 8, 1, 1)
+    X(CONFIG_PUT, 8, 1, 1)                                                                         \
+    X(PLAN_APPLY, 9, 1, 64)                                                                        \
+    X(ALLOC_CLIENT_UPDATE, 10, 1, 2)                                                               \
+    X(ALLOC_TRANSITION, 11, 1, 2)
 
 enum command_type {
 #define X(id, number, blobs_min, blobs_max) COMMAND_##id = (number),

@@ -38,6 +38,12 @@ static fsm_command_fn *fsm_command(unsigned type)
         return fsm_eval_update;
     case COMMAND_CONFIG_PUT:
         return fsm_config_put;
+    case COMMAND_PLAN_APPLY:
+        return fsm_plan_apply;
+    case COMMAND_ALLOC_CLIENT_UPDATE:
+        return fsm_alloc_client_update;
+    case COMMAND_ALLOC_TRANSITION:
+        return fsm_alloc_transition;
     }
     return NULL;
 }
@@ -250,6 +256,7 @@ static int fsm_apply_command(struct fsm_ctx *c, struct bytes data, struct comman
             return r;
     }
     r = fn(c);
+    fsm_works_reset(c->f);
     if (r == 0 && cmd->key[0])
         r = fsm_retry_note(c);
     return r;
@@ -425,6 +432,7 @@ struct fsm *fsm_free(struct fsm *f)
     strbuf_fini(&f->a);
     strbuf_fini(&f->b);
     strbuf_fini(&f->noted_text);
+    fsm_works_free(f);
     free(f->noted);
     free(f->replies_v);
     free(f);

@@ -223,7 +223,7 @@ int fsm_eval_create(struct fsm_ctx *c, struct bytes nsid, const struct fsm_eval_
 /* ---- the command ---- */
 
 /* What a valid update must have; the rest is the scheduler's business. */
-static const char *fsm_eval_check(const steppe_Evaluation *e, struct row_key *nsid,
+static const char *fsm_eval_wrong(const steppe_Evaluation *e, struct row_key *nsid,
                                   enum state_eval_status *status)
 {
     if (!fsm_uuid_valid(e->id))
@@ -314,7 +314,8 @@ static int fsm_eval_upsert(struct fsm_ctx *c, steppe_Evaluation *e, struct bytes
     } else {
         r = fsm_eval_make_room(c, nsid);
     }
-    if (r >= 0 && status == STATE_EVAL_COMPLETE && (!e->blocked_eval || !*e->blocked_eval))
+    if (r >= 0 && status == STATE_EVAL_COMPLETE && (!e->blocked_eval || !*e->blocked_eval) &&
+        e->failed_tg_allocs_count == 0)
         r = fsm_eval_cancel_blocked(c, nsid);
     if (r)
         return r;
@@ -322,37 +323,54 @@ static int fsm_eval_upsert(struct fsm_ctx *c, steppe_Evaluation *e, struct bytes
     for (; n < e->queued_allocations_count && n < ARRAY_LEN(queued); n++)
         queued[n] =
             (struct fsm_queued){e->queued_allocations[n].key, e->queued_allocations[n].value};
-    return r ? r : fsm_job_refresh(c, nsid, queued, n);
+    return r ? r : fsm_job_refresh(c, nsid, queued, n, false);
+}
+
+/* Checked already (write), or to be checked. */
+static int fsm_eval_take(struct fsm_ctx *c, struct bytes evaluation, bool write)
+{
+    enum state_eval_status status = STATE_EVAL_PENDING;
+    const char *wrong;
+    struct row_key nsid;
+    steppe_Evaluation e;
+    int r = 0;
+
+    if (row_decode(steppe_Evaluation_fields, evaluation, &e, sizeof(e)))
+        return fsm_refuse(c, 400, "broken evaluation");
+    wrong = fsm_eval_wrong(&e, &nsid, &status);
+    if (wrong) {
+        r = fsm_refuse(c, 400, "%s", wrong);
+    } else if (!write) {
+        r = fsm_eval_moves(c, &e);
+        if (r > 0)
+            r = fsm_refuse(c, 400, "evaluation %s is of another job", e.id);
+    } else {
+        r = fsm_eval_upsert(c, &e, row_key_bytes(&nsid), status);
+    }
+    row_release(steppe_Evaluation_fields, &e);
+    return r;
+}
+
+int fsm_eval_check(struct fsm_ctx *c, struct bytes evaluation)
+{
+    return fsm_eval_take(c, evaluation, false);
+}
+
+int fsm_eval_put(struct fsm_ctx *c, struct bytes evaluation)
+{
+    return fsm_eval_take(c, evaluation, true);
 }
 
 /* In two passes, because a refusal must come before the first write. */
 int fsm_eval_update(struct fsm_ctx *c)
 {
-    for (int pass = 0; pass < 2; pass++) {
-        for (size_t i = 0; i < c->cmd->blobs_n; i++) {
-            enum state_eval_status status = STATE_EVAL_PENDING;
-            const char *wrong = "broken evaluation";
-            struct row_key nsid;
-            steppe_Evaluation e;
-            int r = 0;
+    int r = 0;
 
-            if (row_decode(steppe_Evaluation_fields, c->cmd->blobs[i], &e, sizeof(e)))
-                return fsm_refuse(c, 400, "%s", wrong);
-            wrong = fsm_eval_check(&e, &nsid, &status);
-            if (wrong) {
-                r = fsm_refuse(c, 400, "%s", wrong);
-            } else if (pass == 0) {
-                r = fsm_eval_moves(c, &e);
-                if (r > 0)
-                    r = fsm_refuse(c, 400, "evaluation %s is of another job", e.id);
-            } else {
-                r = fsm_eval_upsert(c, &e, row_key_bytes(&nsid), status);
-            }
-            row_release(steppe_Evaluation_fields, &e);
-            if (r)
-                return r;
-        }
-    }
-    row_u64(c->body, steppe_GenericResponse_index_tag, c->index);
-    return 0;
+    for (size_t i = 0; r == 0 && i < c->cmd->blobs_n; i++)
+        r = fsm_eval_check(c, c->cmd->blobs[i]);
+    for (size_t i = 0; r == 0 && i < c->cmd->blobs_n; i++)
+        r = fsm_eval_put(c, c->cmd->blobs[i]);
+    if (r == 0)
+        row_u64(c->body, steppe_GenericResponse_index_tag, c->index);
+    return r;
 }

@@ -2,8 +2,10 @@
 /* The inside of the state machine: the frame that every command's function gets. */
 #pragma once
 
+#include "state/alloc_view.h"
 #include "state/fsm.h"
 #include "state/rows.h"
+#include "job.pb.h"
 
 enum { FSM_E_REFUSED = 1 }; /* the result says why; nothing was written */
 
@@ -24,6 +26,8 @@ struct fsm {
     struct fsm_noted *noted;
     size_t noted_n, noted_cap;
     struct strbuf noted_text;
+
+    struct fsm_works *works; /* fsm_tally.c; NULL until one is needed */
 };
 
 /* A change whose borrowed bytes still are offsets into `noted_text`, which may move. */
@@ -78,6 +82,9 @@ int fsm_node_eligibility(struct fsm_ctx *c);
 int fsm_node_deregister(struct fsm_ctx *c);
 int fsm_eval_update(struct fsm_ctx *c);
 int fsm_config_put(struct fsm_ctx *c);
+int fsm_plan_apply(struct fsm_ctx *c);
+int fsm_alloc_client_update(struct fsm_ctx *c);
+int fsm_alloc_transition(struct fsm_ctx *c);
 
 /* ---- evaluations, for jobs ---- */
 
@@ -100,7 +107,12 @@ struct fsm_eval_census {
 };
 int fsm_eval_census(struct fsm_ctx *c, struct bytes nsid, struct fsm_eval_census *ret);
 
-/* ---- jobs, for evaluations ---- */
+/* An encoded Evaluation within a command: refuses what cannot be written. */
+int fsm_eval_check(struct fsm_ctx *c, struct bytes evaluation);
+/* Writes one that was checked: new, or over what is there. */
+int fsm_eval_put(struct fsm_ctx *c, struct bytes evaluation);
+
+/* ---- jobs, for evaluations and allocations ---- */
 
 /*
  * After its evaluations changed: queued counts of groups into the summary, status of the job anew,
@@ -111,4 +123,37 @@ struct fsm_queued {
     int32_t queued;
 };
 int fsm_job_refresh(struct fsm_ctx *c, struct bytes nsid, const struct fsm_queued *queued,
-                    size_t queued_n);
+                    size_t queued_n, bool summary_changed);
+int fsm_summary_put(struct fsm_ctx *c, struct bytes nsid, const steppe_JobSummary *s);
+/* STORE_E_NOT_FOUND when there is no such job. */
+int fsm_job_read(struct fsm_ctx *c, struct bytes nsid, steppe_JobRow *ret);
+
+/* ---- allocations and their jobs: fsm_tally.c ---- */
+
+/* How many allocations a job has, of all jobs that had its id. */
+struct fsm_tally {
+    uint64_t live, all;
+};
+int fsm_tally_read(struct fsm_ctx *c, struct bytes nsid, struct fsm_tally *ret);
+
+/* A change of one allocation, as its job sees it. */
+struct fsm_alloc_move {
+    struct bytes group;
+    uint64_t job_create_index;
+    bool created, deleted;
+    enum alloc_client_status was, is;
+    bool was_live, is_live;
+};
+/* Counts it; what comes of it is written by fsm_works_flush(). */
+int fsm_works_move(struct fsm_ctx *c, struct bytes nsid, const struct fsm_alloc_move *m);
+/* One allocation more (1) or fewer (-1) that needs this version. */
+void fsm_spec_use(struct fsm_ctx *c, struct bytes nsid, uint64_t create_index, uint64_t version,
+                  int delta);
+/* A version's row is about to go: keeps it if allocations need it. The row may lie in the store. */
+int fsm_spec_keep(struct fsm_ctx *c, struct bytes nsid, uint64_t create_index, uint64_t version,
+                  struct bytes version_row);
+/* At the end of a command: summaries, tallies, states and stubs of the jobs that it changed. */
+int fsm_works_flush(struct fsm_ctx *c);
+/* Forgets what was counted. */
+void fsm_works_reset(struct fsm *f);
+void fsm_works_free(struct fsm *f);

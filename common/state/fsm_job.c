@@ -29,17 +29,25 @@ static bool fsm_job_always_on(const steppe_JobRow *row)
 }
 
 /*
- * Nomad's rules for a job without allocations. One difference: a stopped job is dead at once and
- * not only when a scheduler has looked at it, for it has nothing left to stop.
+ * Nomad's rules. One difference: a stopped job without live allocations is dead at once and not
+ * only when a scheduler has looked at it, for it has nothing left to stop.
  */
 static int fsm_job_status(struct fsm_ctx *c, struct bytes nsid, const steppe_JobRow *row,
                           bool has_open_eval, enum state_job_status *ret)
 {
     struct fsm_eval_census census;
-    int r;
+    struct fsm_tally tally;
+    int r = 0;
 
-    if (row->stop || fsm_job_always_on(row)) {
+    if (fsm_job_always_on(row)) {
         *ret = row->stop ? STATE_JOB_DEAD : STATE_JOB_RUNNING;
+        return 0;
+    }
+    r = fsm_tally_read(c, nsid, &tally);
+    if (r)
+        return r;
+    if (tally.live > 0 || row->stop) {
+        *ret = tally.live > 0 ? STATE_JOB_RUNNING : STATE_JOB_DEAD;
         return 0;
     }
     if (has_open_eval) {
@@ -49,14 +57,14 @@ static int fsm_job_status(struct fsm_ctx *c, struct bytes nsid, const steppe_Job
     r = fsm_eval_census(c, nsid, &census);
     if (r)
         return r;
-    *ret = census.n > 0 && !census.open ? STATE_JOB_DEAD : STATE_JOB_PENDING;
+    *ret = (census.n > 0 || tally.all > 0) && !census.open ? STATE_JOB_DEAD : STATE_JOB_PENDING;
     return 0;
 }
 
 /* ---- rows ---- */
 
 /* STORE_E_NOT_FOUND when there is no such job. */
-static int fsm_job_read(struct fsm_ctx *c, struct bytes nsid, steppe_JobRow *ret)
+int fsm_job_read(struct fsm_ctx *c, struct bytes nsid, steppe_JobRow *ret)
 {
     struct bytes v;
     int r = store_get(c->t, STATE_JOBS, nsid, &v);
@@ -104,8 +112,14 @@ static int fsm_job_redo_stub(struct fsm_ctx *c, struct bytes nsid, const steppe_
     return r > 0 ? err_trace(-EBADMSG) : r;
 }
 
+/* Of a key "NSID, NUL, be64 ~version". */
+static uint64_t fsm_key_version(const struct row_key *key)
+{
+    return ~be64_read(key->data + key->len - 8);
+}
+
 /* The newest six stay; when the last stable one would go, the one before it goes instead. */
-static int fsm_job_trim_versions(struct fsm_ctx *c, struct bytes nsid)
+static int fsm_job_trim_versions(struct fsm_ctx *c, struct bytes nsid, uint64_t create_index)
 {
     struct row_key keys[STATE_JOB_VERSIONS_MAX + 1], prefix;
     struct bytes key, value;
@@ -131,7 +145,12 @@ static int fsm_job_trim_versions(struct fsm_ctx *c, struct bytes nsid)
     if (n <= STATE_JOB_VERSIONS_MAX)
         return 0;
     n = keep_last ? STATE_JOB_VERSIONS_MAX - 1 : STATE_JOB_VERSIONS_MAX;
-    return store_del(c->t, STATE_JOB_VERSIONS, row_key_bytes(&keys[n]));
+    r = store_get(c->t, STATE_JOB_VERSIONS, row_key_bytes(&keys[n]), &value);
+    if (r == 0)
+        r = fsm_spec_keep(c, nsid, create_index, fsm_key_version(&keys[n]), value);
+    if (r == 0)
+        r = store_del(c->t, STATE_JOB_VERSIONS, row_key_bytes(&keys[n]));
+    return r;
 }
 
 static int fsm_job_write_version(struct fsm_ctx *c, struct bytes nsid, const steppe_JobRow *row,
@@ -153,13 +172,13 @@ static int fsm_job_write_version(struct fsm_ctx *c, struct bytes nsid, const ste
     r = store_put(c->t, STATE_JOB_VERSIONS, row_key_bytes(&key), strbuf_bytes(b));
     fsm_touch(c, STATE_JOB_VERSIONS, nsid);
     if (r == 0 && row->version >= STATE_JOB_VERSIONS_MAX)
-        r = fsm_job_trim_versions(c, nsid);
+        r = fsm_job_trim_versions(c, nsid, row->create_index);
     return r > 0 ? err_trace(-EBADMSG) : r;
 }
 
 /* ---- summary ---- */
 
-static int fsm_summary_put(struct fsm_ctx *c, struct bytes nsid, const steppe_JobSummary *s)
+int fsm_summary_put(struct fsm_ctx *c, struct bytes nsid, const steppe_JobSummary *s)
 {
     int r;
 
@@ -280,7 +299,7 @@ static int fsm_job_set_status(struct fsm_ctx *c, struct bytes nsid, steppe_JobRo
 }
 
 int fsm_job_refresh(struct fsm_ctx *c, struct bytes nsid, const struct fsm_queued *queued,
-                    size_t queued_n)
+                    size_t queued_n, bool summary_changed)
 {
     enum state_job_status status;
     bool changed = false;
@@ -297,7 +316,7 @@ int fsm_job_refresh(struct fsm_ctx *c, struct bytes nsid, const struct fsm_queue
         r = fsm_job_set_status(c, nsid, &row, status);
         changed = true;
     }
-    return r == 0 && changed ? fsm_job_redo_stub(c, nsid, &row) : r;
+    return r == 0 && (changed || summary_changed) ? fsm_job_redo_stub(c, nsid, &row) : r;
 }
 
 /* ---- register ---- */
@@ -457,6 +476,8 @@ static int fsm_register_write(struct fsm_ctx *c, struct fsm_register *g, bool sa
     }
     g->row.status = status;
     r = fsm_job_write_version(c, nsid, &g->row, c->cmd->blobs[0]);
+    if (r == 0 && !g->exists && strcmp(g->row.type, "system") == 0)
+        r = store_put(c->t, STATE_SYSTEM_JOBS, nsid, (struct bytes){0});
     if (r == 0)
         r = fsm_summary_write(c, nsid, c->cmd->blobs[2]);
     if (r == 0)
@@ -507,13 +528,45 @@ int fsm_job_register(struct fsm_ctx *c)
 
 /* ---- deregister ---- */
 
-static int fsm_job_purge(struct fsm_ctx *c, struct bytes nsid)
+/* What allocations need of the versions that are about to go. */
+static int fsm_job_keep_specs(struct fsm_ctx *c, struct bytes nsid, const steppe_JobRow *row)
 {
-    struct row_key prefix;
+    uint64_t versions[STATE_JOB_VERSIONS_MAX + 1];
+    struct row_key prefix, key;
+    struct store_cursor cur;
+    struct bytes k, v;
+    size_t n = 0;
     int r;
 
     row_key_of_job(&prefix, nsid);
-    r = store_del(c->t, STATE_JOBS, nsid);
+    r = store_scan(c->t, STATE_JOB_VERSIONS, row_key_bytes(&prefix), &cur);
+    while (r == 0 && n < ARRAY_LEN(versions) && (r = store_next(&cur, &k, &v)) == 0) {
+        if (k.len != prefix.len + 8)
+            continue;
+        versions[n++] = ~be64_read(k.data + prefix.len);
+    }
+    store_scan_end(&cur);
+    if (r == STORE_E_NOT_FOUND)
+        r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        row_key_version(&key, nsid, versions[i]);
+        r = store_get(c->t, STATE_JOB_VERSIONS, row_key_bytes(&key), &v);
+        if (r == 0)
+            r = fsm_spec_keep(c, nsid, row->create_index, versions[i], v);
+    }
+    return r;
+}
+
+static int fsm_job_purge(struct fsm_ctx *c, struct bytes nsid, const steppe_JobRow *row)
+{
+    struct row_key prefix;
+    int r = fsm_job_keep_specs(c, nsid, row);
+
+    row_key_of_job(&prefix, nsid);
+    if (r == 0)
+        r = store_del(c->t, STATE_JOBS, nsid);
+    if (r == 0 && strcmp(row->type, "system") == 0)
+        r = store_del(c->t, STATE_SYSTEM_JOBS, nsid);
     if (r == 0)
         r = store_del(c->t, STATE_JOB_STUBS, nsid);
     if (r == 0)
@@ -532,6 +585,7 @@ static int fsm_job_purge(struct fsm_ctx *c, struct bytes nsid)
 /* A stop is a new version of the same spec, as in Nomad. */
 static int fsm_job_stop(struct fsm_ctx *c, struct bytes nsid, steppe_JobRow *row)
 {
+    enum state_job_status status = STATE_JOB_DEAD;
     struct strbuf spec = STRBUF_INIT;
     struct row_version v;
     struct row_key key;
@@ -549,8 +603,10 @@ static int fsm_job_stop(struct fsm_ctx *c, struct bytes nsid, steppe_JobRow *row
     row->stop = true;
     row->stable = false;
     row->modify_index = row->job_modify_index = c->index;
-    row->status = STATE_JOB_DEAD;
-    r = fsm_job_write_version(c, nsid, row, strbuf_bytes(&spec));
+    r = fsm_job_status(c, nsid, row, false, &status);
+    row->status = status;
+    if (r == 0)
+        r = fsm_job_write_version(c, nsid, row, strbuf_bytes(&spec));
     strbuf_fini(&spec);
     if (r == 0)
         r = fsm_job_write(c, nsid, row);
@@ -596,7 +652,7 @@ int fsm_job_deregister(struct fsm_ctx *c)
     if (r < 0)
         return err_trace(r);
     if (r == 0) {
-        r = m.purge ? fsm_job_purge(c, nsid) : fsm_job_stop(c, nsid, &row);
+        r = m.purge ? fsm_job_purge(c, nsid, &row) : fsm_job_stop(c, nsid, &row);
         fsm_job_note(c, nsid, false, true, m.purge);
     } else {
         r = 0;

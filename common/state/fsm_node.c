@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Client nodes: registration, status, eligibility, and the events that tell their story. */
-#include "state/fsm_internal.h"
+#include "state/fsm_alloc.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -67,12 +67,18 @@ static void fsm_node_note(struct fsm_ctx *c, struct bytes id, struct fsm_change 
     fsm_note(c, &what);
 }
 
+/* was: the node's modify index before, 0 = it is new. */
 static int fsm_node_write(struct fsm_ctx *c, struct bytes id, const steppe_NodeRow *row,
-                          struct bytes stub_fixed)
+                          uint64_t was, struct bytes stub_fixed)
 {
-    uint8_t le[4];
+    uint8_t le[4], id16[16];
     int r;
 
+    if (!row_uuid_read(id, id16))
+        return err_trace(-EBADMSG);
+    r = fsm_log_move(c, STATE_NODE_LOG, was, id16);
+    if (r)
+        return err_trace(r);
     strbuf_reset(&c->f->row);
     r = row_encode(steppe_NodeRow_fields, row, &c->f->row);
     if (r == 0)
@@ -88,8 +94,9 @@ static int fsm_node_write(struct fsm_ctx *c, struct bytes id, const steppe_NodeR
 }
 
 /* The rest of a change to a node that is there: its row, and its stub from the stored one. */
-static int fsm_node_rewrite(struct fsm_ctx *c, struct bytes id, const steppe_NodeRow *row)
+static int fsm_node_rewrite(struct fsm_ctx *c, struct bytes id, steppe_NodeRow *row)
 {
+    uint64_t was = row->modify_index;
     struct strbuf copy = STRBUF_INIT;
     struct bytes stub, fixed;
     int r = store_get(c->t, STATE_NODE_STUBS, id, &stub);
@@ -99,7 +106,8 @@ static int fsm_node_rewrite(struct fsm_ctx *c, struct bytes id, const steppe_Nod
     if (r)
         return err_trace(r > 0 ? -EBADMSG : r);
     strbuf_add(&copy, fixed.data, fixed.len); /* the first put may move it */
-    r = fsm_node_write(c, id, row, strbuf_bytes(&copy));
+    row->modify_index = c->index;
+    r = fsm_node_write(c, id, row, was, strbuf_bytes(&copy));
     strbuf_fini(&copy);
     return r;
 }
@@ -128,7 +136,7 @@ static void fsm_node_reply(struct fsm_ctx *c, uint64_t modify_index)
 
 /* Eligibility, creation and events stay with the node, the rest is as it says now. */
 static int fsm_node_merge(struct fsm_ctx *c, struct bytes id, const steppe_NodeRegisterCommand *m,
-                          steppe_NodeRow *row)
+                          steppe_NodeRow *row, uint64_t *ret_was)
 {
     const char *status = m->status[0] ? m->status : "initializing";
     int r = fsm_node_read(c, id, row);
@@ -145,6 +153,7 @@ static int fsm_node_merge(struct fsm_ctx *c, struct bytes id, const steppe_NodeR
     } else if (strcmp(row->status, "down") == 0 && strcmp(status, "down") != 0) {
         fsm_node_event(c, row, NODE_EVENT_REREGISTERED);
     }
+    *ret_was = row->modify_index;
     memcpy(row->secret_id, m->secret_id, sizeof(row->secret_id));
     snprintf(row->status, sizeof(row->status), "%s", status);
     row->status_updated_at = fsm_now_s(c);
@@ -159,6 +168,7 @@ int fsm_node_register(struct fsm_ctx *c)
     steppe_NodeRow row;
     uint8_t buf[STATE_KEY_MAX];
     struct bytes id, old;
+    uint64_t was = 0;
     int r = fsm_body(c, steppe_NodeRegisterCommand_fields, &m, sizeof(m));
 
     if (r)
@@ -174,14 +184,14 @@ int fsm_node_register(struct fsm_ctx *c)
         return fsm_refuse(c, 400, "invalid scheduling eligibility \"%s\"", m.eligibility);
     if (fsm_node_read(c, id, &row) == 0)
         what.was_ready = fsm_node_ready(&row);
-    r = fsm_node_merge(c, id, &m, &row);
+    r = fsm_node_merge(c, id, &m, &row, &was);
     if (r)
         return r;
     r = store_get(c->t, STATE_NODE_SPECS, id, &old);
     if (r >= 0 && (r == STORE_E_NOT_FOUND || !bytes_eq(old, c->cmd->blobs[0])))
         r = store_put(c->t, STATE_NODE_SPECS, id, c->cmd->blobs[0]);
     if (r == 0)
-        r = fsm_node_write(c, id, &row, c->cmd->blobs[1]);
+        r = fsm_node_write(c, id, &row, was, c->cmd->blobs[1]);
     if (r)
         return err_trace(r);
     what.created = row.create_index == c->index;
@@ -217,7 +227,6 @@ int fsm_node_status(struct fsm_ctx *c)
             fsm_node_event(c, &row, NODE_EVENT_HEARTBEAT_BACK);
         memcpy(row.status, m.status, sizeof(row.status));
         row.status_updated_at = fsm_now_s(c);
-        row.modify_index = c->index;
         r = fsm_node_rewrite(c, id, &row);
         if (r)
             return r;
@@ -250,7 +259,6 @@ int fsm_node_eligibility(struct fsm_ctx *c)
                                                           : NODE_EVENT_INELIGIBLE);
     memcpy(row.eligibility, m.eligibility, sizeof(row.eligibility));
     row.status_updated_at = fsm_now_s(c);
-    row.modify_index = c->index;
     r = fsm_node_rewrite(c, id, &row);
     if (r)
         return r;
@@ -265,7 +273,8 @@ int fsm_node_deregister(struct fsm_ctx *c)
 {
     steppe_NodeDeregisterCommand m;
     steppe_NodeRow row;
-    uint8_t buf[STATE_KEY_MAX];
+    struct row_key log;
+    uint8_t buf[STATE_KEY_MAX], id16[16];
     struct bytes id;
     int r = fsm_body(c, steppe_NodeDeregisterCommand_fields, &m, sizeof(m));
 
@@ -274,7 +283,14 @@ int fsm_node_deregister(struct fsm_ctx *c)
     r = fsm_node_find(c, m.node_id, buf, &id, &row);
     if (r)
         return r;
-    r = store_del(c->t, STATE_NODES, id);
+    if (!row_uuid_read(id, id16))
+        return err_trace(-EBADMSG);
+    row_key_log(&log, row.modify_index, id16);
+    r = store_del(c->t, STATE_NODE_LOG, row_key_bytes(&log));
+    if (r == 0)
+        r = fsm_note_deleted(c, STATE_NODES);
+    if (r == 0)
+        r = store_del(c->t, STATE_NODES, id);
     if (r == 0)
         r = store_del(c->t, STATE_NODE_SPECS, id);
     if (r == 0)

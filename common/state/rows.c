@@ -115,6 +115,120 @@ bool row_is_fields(struct bytes in)
     return eof;
 }
 
+/* ---- shallow reading ---- */
+
+static bool row_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret)
+{
+    const uint8_t *p = *at;
+    uint64_t v = 0;
+
+    for (unsigned shift = 0; p < end && shift < 64; shift += 7) {
+        v |= (uint64_t)(*p & 0x7f) << shift;
+        if (!(*p++ & 0x80)) {
+            *at = p;
+            *ret = v;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool row_next(struct bytes *rest, struct row_field *ret)
+{
+    const uint8_t *p = rest->data, *end = p + rest->len;
+    uint64_t head, len = 0;
+
+    if (rest->len == 0 || !row_varint(&p, end, &head) || head >> 3 == 0 || head >> 3 > UINT32_MAX)
+        return false;
+    ret->tag = (uint32_t)(head >> 3);
+    ret->wire = head & 7;
+    ret->num = 0;
+    switch (ret->wire) {
+    case ROW_VARINT:
+        if (!row_varint(&p, end, &ret->num))
+            return false;
+        break;
+    case ROW_FIXED64:
+        len = 8;
+        break;
+    case ROW_BYTES:
+        if (!row_varint(&p, end, &len))
+            return false;
+        break;
+    case ROW_FIXED32:
+        len = 4;
+        break;
+    default:
+        return false;
+    }
+    if (len > (uint64_t)(end - p))
+        return false;
+    ret->data = bytes_of(p, (size_t)len);
+    p += len;
+    ret->raw = bytes_of(rest->data, (size_t)(p - rest->data));
+    *rest = bytes_of(p, (size_t)(end - p));
+    return true;
+}
+
+void row_copy_fields(struct strbuf *out, struct bytes in, uint64_t mask)
+{
+    struct row_field f;
+
+    while (row_next(&in, &f)) {
+        if (f.tag < 64 && (mask & ROW_TAG(f.tag)))
+            strbuf_add(out, f.raw.data, f.raw.len);
+    }
+}
+
+static int row_hex(uint8_t ch)
+{
+    if (ch >= '0' && ch <= '9')
+        return ch - '0';
+    return ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : -1;
+}
+
+static bool row_uuid_dash(size_t i)
+{
+    return i == 8 || i == 13 || i == 18 || i == 23;
+}
+
+bool row_uuid_read(struct bytes text, uint8_t out[static 16])
+{
+    size_t n = 0;
+
+    if (text.len != 36)
+        return false;
+    for (size_t i = 0; i < 36; i++) {
+        int hi, lo;
+
+        if (row_uuid_dash(i)) {
+            if (text.data[i] != '-')
+                return false;
+            continue;
+        }
+        hi = row_hex(text.data[i]);
+        lo = row_hex(text.data[++i]);
+        if (hi < 0 || lo < 0)
+            return false;
+        out[n++] = (uint8_t)(hi << 4 | lo);
+    }
+    return true;
+}
+
+void row_uuid_text(const uint8_t id[static 16], char out[static 37])
+{
+    static const char hex[] = "0123456789abcdef";
+    size_t n = 0;
+
+    for (size_t i = 0; i < 16; i++) {
+        if (row_uuid_dash(n))
+            out[n++] = '-';
+        out[n++] = hex[id[i] >> 4];
+        out[n++] = hex[id[i] & 15];
+    }
+    out[n] = 0;
+}
+
 /* ---- list rows ---- */
 
 void row_list_write(struct strbuf *out, struct bytes head, struct bytes fixed, struct bytes rest)
@@ -286,6 +400,41 @@ void row_key_version(struct row_key *k, struct bytes nsid, uint64_t version)
     be64_write(be, ~version);
     row_key_of_job(k, nsid);
     row_key_add(k, be, sizeof(be));
+}
+
+void row_key_job_alloc(struct row_key *k, struct bytes nsid, const uint8_t id[static 16])
+{
+    row_key_of_job(k, nsid);
+    row_key_add(k, id, 16);
+}
+
+void row_key_spec(struct row_key *k, struct bytes nsid, uint64_t create_index, uint64_t version)
+{
+    uint8_t be[16];
+
+    be64_write(be, create_index);
+    be64_write(be + 8, version);
+    row_key_of_job(k, nsid);
+    row_key_add(k, be, sizeof(be));
+}
+
+void row_key_pair(struct row_key *k, const uint8_t a[static 16], const uint8_t b[static 16])
+{
+    k->len = 0;
+    k->failed = false;
+    row_key_add(k, a, 16);
+    row_key_add(k, b, 16);
+}
+
+void row_key_log(struct row_key *k, uint64_t index, const uint8_t id[static 16])
+{
+    uint8_t be[8];
+
+    be64_write(be, index);
+    k->len = 0;
+    k->failed = false;
+    row_key_add(k, be, sizeof(be));
+    row_key_add(k, id, 16);
 }
 
 void row_key_job_eval(struct row_key *k, struct bytes nsid, uint64_t create_index, const char *id)

@@ -42,6 +42,29 @@ void row_release(const pb_msgdesc_t *fields, void *msg);
 /* Are these whole protobuf fields? Their types are not looked at, nor what is inside. */
 bool row_is_fields(struct bytes in);
 
+/* ---- shallow reading: the fields of a message without decoding what is in them ---- */
+
+enum { ROW_VARINT = 0, ROW_FIXED64 = 1, ROW_BYTES = 2, ROW_FIXED32 = 5 };
+struct row_field {
+    uint32_t tag;
+    unsigned wire;     /* ROW_... */
+    uint64_t num;      /* of ROW_VARINT */
+    struct bytes data; /* of ROW_BYTES */
+    struct bytes raw;  /* all of it, tag included */
+};
+/* Takes the next field off *rest: true; false at the end (rest is empty) or at damage (it is not).
+ */
+bool row_next(struct bytes *rest, struct row_field *ret);
+/* Appends the fields of `in` whose tags (1..63) are in the mask; damage ends it. */
+void row_copy_fields(struct strbuf *out, struct bytes in, uint64_t mask);
+#define ROW_TAG(tag) (UINT64_C(1) << (tag))
+
+/* ---- UUIDs as 16 bytes ---- */
+
+/* Canonical text (lower case) only. */
+bool row_uuid_read(struct bytes text, uint8_t out[static 16]);
+void row_uuid_text(const uint8_t id[static 16], char out[static 37]);
+
 /* ---- list rows: head, tag 1, length, content; the content's first n bytes are fixed ---- */
 
 /* out is emptied first. */
@@ -104,5 +127,11 @@ static inline struct bytes row_key_bytes(const struct row_key *k)
 }
 /* The prefix "NSID NUL" of the rows that belong to a job. */
 void row_key_of_job(struct row_key *k, struct bytes nsid);
+
+/* JOB_ALLOCS; JOB_SPECS; NODE_ALLOCS and EVAL_ALLOCS; ALLOC_LOG and NODE_LOG. */
+void row_key_job_alloc(struct row_key *k, struct bytes nsid, const uint8_t id[static 16]);
+void row_key_spec(struct row_key *k, struct bytes nsid, uint64_t create_index, uint64_t version);
+void row_key_pair(struct row_key *k, const uint8_t a[static 16], const uint8_t b[static 16]);
+void row_key_log(struct row_key *k, uint64_t index, const uint8_t id[static 16]);
 
 #define ROW_JOB_EVAL_TAIL 8 /* bytes between the prefix and the evaluation's id */

@@ -2,9 +2,14 @@
 /*
  * The tables of a region's state: X(ID, "name", replicated, key, value). `ID` is
  * nul-terminated-free text unless said, `be64` a big-endian number, `~` its complement (newest
- * first), NSID the namespace, a NUL byte and the id. Replicated tables are the state machine's: the
- * same bytes on every server, part of every snapshot. Order is append-only: numbers are in
- * snapshots.
+ * first), NSID the namespace, a NUL byte and the id, ID16 a UUID's 16 bytes. Replicated tables are
+ * the state machine's: the same bytes on every server, part of every snapshot. Order is
+ * append-only: numbers are in snapshots.
+ *
+ * ALLOC_LOG and NODE_LOG have one row for each allocation and node, moved at each change: a reader
+ * who remembers the applied index of its last look finds what changed since by a scan from there.
+ * INDEXES has also, under two bytes (table number, 'g'), the index of the last row deleted from
+ * ALLOCS and NODES.
  *
  * Why a job is spread over several rows: a change of its status rewrites a row of some 60 bytes, a
  * list reads small ready-made rows, and a spec is written once per version.
@@ -29,7 +34,19 @@
     X(NODE_STUBS,    "node_stubs",    true,  "id",                                     "le32 n, field 1 of NodeListResponse; n bytes of its content come from the command") \
     X(CONFIGS,       "configs",       true,  "name",                                   "be64 create, be64 modify index, bytes") \
     X(RETRIES,       "retries",       true,  "idempotency key",                        "be64 index, body of the reply") \
-    X(RETRY_ORDER,   "retry_order",   true,  "be64 index",                             "idempotency key")
+    X(RETRY_ORDER,   "retry_order",   true,  "be64 index",                             "idempotency key") \
+    X(ALLOCS,        "allocs",        true,  "ID16",                                   "Allocation as it was placed") \
+    X(ALLOC_STATES,  "alloc_states",  true,  "ID16",                                   "Allocation: what changed since, to be merged over the former; may be missing") \
+    X(JOB_ALLOCS,    "job_allocs",    true,  "NSID, NUL, ID16",                        "")                           \
+    X(NODE_ALLOCS,   "node_allocs",   true,  "node's ID16, ID16; node's ID16",         "be64: last change by a server; last deletion") \
+    X(EVAL_ALLOCS,   "eval_allocs",   true,  "evaluation's ID16, ID16",                "")                           \
+    X(ALLOC_LOG,     "alloc_log",     true,  "be64 modify index, ID16",                "")                           \
+    X(NODE_LOG,      "node_log",      true,  "be64 modify index, ID16",                "")                           \
+    X(JOB_TALLIES,   "job_tallies",   true,  "NSID",                                   "be64 live allocations, be64 all; missing when there are none") \
+    X(JOB_SPECS,     "job_specs",     true,  "NSID, NUL, be64 create index, be64 version", "be64 allocations of it, then its JOB_VERSIONS row once that is gone") \
+    X(SYSTEM_JOBS,   "system_jobs",   true,  "NSID of a system job",                   "")                           \
+    X(DEPLOYMENTS,   "deployments",   true,  "ID16",                                   "Deployment")                 \
+    X(JOB_DEPLOYMENTS, "job_deployments", true, "NSID, NUL, be64 create index, ID16",  "")
 /* clang-format on */
 
 enum state_table {
@@ -52,6 +69,7 @@ bool state_table_replicated(enum state_table table);
 #define STATE_JOB_VERSIONS_MAX 6  /* kept per job, as Nomad's JobTrackedVersions */
 #define STATE_JOB_EVALS_MAX    64 /* kept per job; the oldest terminal one goes first */
 #define STATE_NODE_EVENTS_MAX  10
+#define STATE_GROUP_LEN_MAX    300   /* a task group's name, of one that has allocations */
 #define STATE_RETRIES_SPAN     16384 /* log entries for which an idempotency key is remembered */
 
 /* Nomad's evaluation states; those from COMPLETE on are terminal. */

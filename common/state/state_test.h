@@ -62,5 +62,38 @@ unsigned test_node_status(struct test_state *ts, const char *id, const char *sta
 unsigned test_eval_status(struct test_state *ts, const char *id, const char *job_id,
                           const char *status, const char *group, int queued);
 
+/* ---- allocations ---- */
+
+/* What a placement is made of; NULL: "g" as group, "pending", nothing. */
+struct test_placement {
+    const char *id, *node, *eval, *job, *group, *client, *desired, *previous, *deployment;
+    const char *metrics; /* name of a datacenter: with metrics */
+    uint64_t create_index, version;
+    int cpu; /* > 0: with resources */
+};
+struct test_stop {
+    const char *id, *node, *desired, *description, *client, *followup;
+};
+struct test_plan {
+    struct test_placement place[4];
+    struct test_stop stop[4];
+    const char *rejected[4];
+    const char *eval_id, *eval_job; /* a follow-up evaluation */
+};
+unsigned test_plan(struct test_state *ts, const struct test_plan *p);
+/* The bytes of one placement. */
+void test_place_encode(const struct test_placement *p, struct strbuf *out);
+/* One allocation's status with one task state; description "" is none. */
+unsigned test_client_update(struct test_state *ts, const char *node, const char *id,
+                            const char *status, const char *description);
+/* Wishes that it migrates; eval_id NULL: no evaluation. */
+unsigned test_transition(struct test_state *ts, const char *id, const char *job,
+                         const char *eval_id);
+/*
+ * Recounts all indexes, logs, tallies and kept specs from the allocations themselves; ends the
+ * program when one of them lies.
+ */
+void test_allocs_check(struct test_state *ts);
+
 /* The whole stream of a snapshot of the store. */
 void test_dump(struct store *store, struct strbuf *out);
