@@ -16,6 +16,7 @@ enum rpc_flags {
     RPC_WRITE = 2,   /* goes through the raft log */
     RPC_LOCAL = 4,   /* about this very server: never forwarded to the leader or another region */
     RPC_ONE_WAY = 8, /* no reply */
+    RPC_AGAIN = 16,  /* with WRITE: no harm when the next leader gets it, too, after the last one */
 };
 
 /* clang-format off */
@@ -38,6 +39,11 @@ enum rpc_flags {
     X(EVAL_LIST,           30, "Eval.List",                RAFTD, RPC_READ,  Empty, EvalListResponse)               \
     X(EVAL_GET,            31, "Eval.GetEval",             RAFTD, RPC_READ,  EvalSpecificRequest, Evaluation)       \
     X(EVAL_ALLOCATIONS,    32, "Eval.Allocations",         RAFTD, RPC_READ,  EvalSpecificRequest, AllocListResponse) \
+    X(EVAL_DEQUEUE,        33, "Eval.Dequeue",             RAFTD, RPC_WRITE | RPC_AGAIN, EvalDequeueRequest, EvalDequeueResponse) \
+    X(EVAL_ACK,            34, "Eval.Ack",                 RAFTD, RPC_WRITE, EvalAckRequest, GenericResponse)       \
+    X(EVAL_NACK,           35, "Eval.Nack",                RAFTD, RPC_WRITE, EvalAckRequest, GenericResponse)       \
+    X(EVAL_UPDATE,         36, "Eval.Update",              RAFTD, RPC_WRITE, EvalUpdateRequest, GenericResponse)    \
+    X(EVAL_REBLOCK,        37, "Eval.Reblock",             RAFTD, RPC_WRITE, EvalUpdateRequest, GenericResponse)    \
     X(NODE_REGISTER,       40, "Node.Register",            RAFTD, RPC_WRITE, NodeRegisterRequest, NodeUpdateResponse) \
     X(NODE_UPDATE_STATUS,  41, "Node.UpdateStatus",        RAFTD, RPC_WRITE, NodeUpdateStatusRequest, NodeUpdateResponse) \
     X(NODE_GET,            42, "Node.GetNode",             RAFTD, RPC_READ,  NodeSpecificRequest, Node)             \

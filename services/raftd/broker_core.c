@@ -363,12 +363,12 @@ static void drop(struct broker *b, struct item *it, uint64_t index)
     job_unref(b, j);
 }
 
-int broker_enqueue(struct broker *b, const struct broker_eval *e, const char *token, int64_t now_ns)
+int broker_enqueue(struct broker *b, const struct broker_eval *e, bool again, int64_t now_ns)
 {
     struct item *it = item_find(b, e->id);
 
     if (it) {
-        if (token && it->where == AT_OUT && strcmp(it->token, token) == 0) {
+        if (again && it->where == AT_OUT) {
             it->again = true;
             it->again_index = e->modify_index;
         }

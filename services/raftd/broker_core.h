@@ -61,13 +61,12 @@ DEFINE_CLEANUP(struct broker, broker_free)
 void broker_flush(struct broker *b);
 
 /*
- * Takes an evaluation in; one that is there already is left as it is. With `token` of the delivery
- * that is out for this very evaluation it comes back once that delivery is acknowledged (reblocked
- * and at once unblocked). -ENOBUFS over BROKER_EVALS_MAX: it stays in the state and comes with the
- * next leader.
+ * Takes an evaluation in; one that is there already is left as it is, but with `again` one that is
+ * out comes once more when it was acknowledged (it blocked, and room came before the
+ * acknowledgement). -ENOBUFS over BROKER_EVALS_MAX: it stays in the state and comes with the next
+ * leader.
  */
-int broker_enqueue(struct broker *b, const struct broker_eval *e, const char *token,
-                   int64_t now_ns);
+int broker_enqueue(struct broker *b, const struct broker_eval *e, bool again, int64_t now_ns);
 /* It has ended, or was deleted, by other means: not given to anybody any more. One that is out
  * stays so until it is acknowledged. */
 void broker_forget(struct broker *b, const char *id);

@@ -10,6 +10,7 @@
  *     raftd_peers.c     messages between servers
  *     raftd_rpc.c       requests: who answers, leader forward, reads, blocking queries
  *     raftd_write.c     requests that become commands, and their answers
+ *     raftd_sched.c     the leader's part in scheduling; raftd_sched.h says what else belongs to it
  *     raftd_nodes.c     heartbeats of client nodes
  *     raftd_members.c   gossip's members -> the group's configuration
  *     raftd_found.c     the first configuration of a new group
@@ -141,6 +142,9 @@ struct raftd_proposal {
 void raftd_write_request(struct raftd *rd, struct bus_req *req);
 /* Proposes that a node whose heartbeat is missing is down. */
 void raftd_write_node_down(struct raftd *rd, const char *node_id);
+/* Proposes a command of this server's own; a copy is made. */
+void raftd_write_own(struct raftd *rd, enum command_type type, const void *body,
+                     const struct bytes *blobs, size_t n);
 /* Queues a proposal for the next step; takes it over. */
 void raftd_propose(struct raftd *rd, struct raftd_proposal *p);
 /* Proposes what is queued. */
@@ -153,6 +157,22 @@ void raftd_write_await_change(struct raftd *rd, struct bus_req *req, uint64_t in
 /* Leadership is gone: nobody knows what becomes of those that are not committed. */
 void raftd_write_leadership_lost(struct raftd *rd);
 void raftd_write_fini(struct raftd *rd);
+
+/* ---- raftd_sched.c ---- */
+
+struct raftd_sched;
+void raftd_sched_new(struct raftd *rd);
+void raftd_sched_free(struct raftd *rd);
+void raftd_sched_lead(struct raftd *rd);   /* leader and ready */
+void raftd_sched_unlead(struct raftd *rd); /* also when it did not lead */
+/* What has piled up during this turn of the loop. */
+void raftd_sched_run(struct raftd *rd);
+/* Methods that the leader answers from memory. False: it is none of them. Takes req if true. */
+bool raftd_sched_request(struct raftd *rd, struct bus_req *req);
+/* Does a scheduler hold this evaluation? */
+bool raftd_sched_holds(struct raftd *rd, const char *eval_id, const char *token);
+/* A server has failed: what its schedulers held goes to others. */
+void raftd_sched_member_failed(struct raftd *rd, const char *node_id);
 
 /* ---- raftd_nodes.c ---- */
 
@@ -292,6 +312,7 @@ struct raftd {
     uint64_t leader;
 
     struct raftd_nodes *nodes;
+    struct raftd_sched *sched;
     struct raftd_clients *clients;
     struct seek *seeks; /* calls to node clients that are connected elsewhere */
     size_t seeks_n;

@@ -281,6 +281,8 @@ void raftd_members_reconcile(struct raftd *rd)
         if (!raftd_member_server(rd, mem, &s))
             continue;
         since = shown_for(m, s.uuid, alive, now);
+        if (!alive)
+            raftd_sched_member_failed(rd, s.uuid);
         if (!rd->ready || changed)
             continue;
         changed = alive ? follow_alive(rd, &s, since) : follow_gone(rd, mem, &s, since);

@@ -102,7 +102,7 @@ static const struct rpc_method_info *info_of(const struct raftd_call *c)
 /* May be sent a second time though the first may have been carried out. */
 static bool repeatable(const struct raftd_call *c)
 {
-    return (info_of(c)->flags & RPC_READ) || c->req->env.idempotency_key[0];
+    return (info_of(c)->flags & (RPC_READ | RPC_AGAIN)) || c->req->env.idempotency_key[0];
 }
 
 void raftd_rpc_meta(struct raftd *rd, steppe_Reply *rep)
@@ -122,7 +122,8 @@ void raftd_rpc_meta(struct raftd *rd, steppe_Reply *rep)
  * and asks the next server, or this one when it is back, within its deadline. */
 void raftd_rpc_stopping(struct bus_req *req)
 {
-    if ((rpc_method_info(req->env.method)->flags & RPC_READ) || req->env.idempotency_key[0])
+    if ((rpc_method_info(req->env.method)->flags & (RPC_READ | RPC_AGAIN)) ||
+        req->env.idempotency_key[0])
         bus_req_drop(req);
     else
         bus_req_error(req, 500, false, "server is stopping; the write may have been applied");

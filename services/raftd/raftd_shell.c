@@ -109,6 +109,7 @@ int raftd_init(struct svc_ctx *ctx, struct errtext *e)
     (void)snprintf(rd->address, sizeof(rd->address), "%s", ctx->conf->advertise.rpc);
     raftd_step_init(rd);
     rd->nodes = raftd_nodes_new(rd);
+    raftd_sched_new(rd);
     rd->clients = raftd_clients_new(rd);
     r = raftd_boot(rd, e);
     if (r == 0)
@@ -184,6 +185,7 @@ void raftd_fini(struct svc_ctx *ctx)
     raftd_seek_fini(rd);
     rd->clients = raftd_clients_free(rd->clients);
     raftd_rpc_fini(rd);
+    raftd_sched_free(rd);
     bus_client_free(rd->routerd);
     bus_server_free(rd->server);
     raftd_members_free(rd);

@@ -83,6 +83,7 @@ static void note_changes(struct raftd *rd, unsigned notice)
         if (was_leader) {
             rd->ready = false;
             raftd_nodes_unlead(rd);
+            raftd_sched_unlead(rd);
             raftd_write_leadership_lost(rd);
         }
     }
@@ -202,6 +203,7 @@ static void become_ready(struct raftd *rd)
     log_info("leading term=%llu applied=%llu", (unsigned long long)raft_term(rd->raft),
              (unsigned long long)fsm_applied_index(rd->fsm));
     raftd_nodes_lead(rd);
+    raftd_sched_lead(rd);
     raftd_members_reconcile(rd);
     rd->leader_changed = true;
 }
@@ -220,6 +222,7 @@ static void on_check(uv_check_t *h)
         become_ready(rd);
         raftd_disk_consider_snapshot(rd);
     }
+    raftd_sched_run(rd);
     raftd_peers_sweep(rd);
     raftd_rpc_reads_run(rd);
     if (rd->leader_changed) {

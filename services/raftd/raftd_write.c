@@ -280,6 +280,8 @@ static const struct write_method {
     /* clang-format off */
     {RPC_JOB_REGISTER,       steppe_JobRegisterRequest_fields,      raftd_build_job_register,   job_applied},
     {RPC_JOB_DEREGISTER,     steppe_JobDeregisterRequest_fields,    raftd_build_job_deregister, plain_applied},
+    {RPC_EVAL_UPDATE,        steppe_EvalUpdateRequest_fields,       raftd_build_eval_update,    plain_applied},
+    {RPC_EVAL_REBLOCK,       steppe_EvalUpdateRequest_fields,       raftd_build_eval_update,    plain_applied},
     {RPC_NODE_REGISTER,      steppe_NodeRegisterRequest_fields,     raftd_build_node_register,  node_applied},
     {RPC_NODE_UPDATE_STATUS, steppe_NodeUpdateStatusRequest_fields, raftd_build_node_status,    node_applied},
     {RPC_NODE_ELIGIBILITY,   steppe_NodeEligibilityRequest_fields,  raftd_build_node_eligibility, plain_applied},
@@ -291,6 +293,7 @@ static const struct write_method {
 union write_message {
     steppe_JobRegisterRequest job_register;
     steppe_JobDeregisterRequest job_deregister;
+    steppe_EvalUpdateRequest eval_update;
     steppe_NodeRegisterRequest node_register;
     steppe_NodeUpdateStatusRequest node_status;
     steppe_NodeEligibilityRequest node_eligibility;
@@ -327,8 +330,9 @@ void raftd_write_request(struct raftd *rd, struct bus_req *req)
     union write_message msg;
     enum built built = BUILT_ERROR;
 
-    if (!m) { /* a change of the group, not of its state */
-        raftd_operator_request(rd, req);
+    if (!m) { /* from memory, or a change of the group */
+        if (!raftd_sched_request(rd, req))
+            raftd_operator_request(rd, req);
         return;
     }
     b.p = proposal_new(req, m->applied);
@@ -359,4 +363,18 @@ void raftd_write_node_down(struct raftd *rd, const char *node_id)
         proposal_free(p);
     else
         raftd_propose(rd, p);
+}
+
+void raftd_write_own(struct raftd *rd, enum command_type type, const void *body,
+                     const struct bytes *blobs, size_t n)
+{
+    struct raftd_proposal *p = proposal_new(NULL, plain_applied);
+    int r = command_encode(&p->command, type, clock_wall(), NULL, body, blobs, n);
+
+    if (r < 0) {
+        log_error("cannot write a command of type %d: %s", (int)type, strerror(-r));
+        proposal_free(p);
+    } else {
+        raftd_propose(rd, p);
+    }
 }

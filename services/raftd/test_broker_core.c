@@ -42,7 +42,7 @@ static void put(unsigned n, const char *job)
 {
     struct broker_eval e = eval_of(n, job);
 
-    ck_assert_int_eq(broker_enqueue(b, &e, NULL, 0), 0);
+    ck_assert_int_eq(broker_enqueue(b, &e, false, 0), 0);
 }
 
 /* Number of the evaluation that comes, 0 = none. The delivery is in d. */
@@ -74,7 +74,7 @@ START_TEST(order)
     put(1, "b");
     put(2, "c");
     e.priority = 80;
-    broker_enqueue(b, &e, NULL, 0);
+    broker_enqueue(b, &e, false, 0);
     ck_assert_uint_eq(take(), 5);
     ck_assert_uint_eq(take(), 1);
     ck_assert_uint_eq(take(), 2);
@@ -93,7 +93,7 @@ START_TEST(types)
     ck_assert(!broker_type_parse("_core", &t));
     ck_assert(!broker_type_parse(NULL, &t));
     e.type = BROKER_BATCH;
-    broker_enqueue(b, &e, NULL, 0);
+    broker_enqueue(b, &e, false, 0);
     ck_assert(!broker_any_ready(b, 1u << BROKER_SERVICE | 1u << BROKER_SYSTEM));
     ck_assert_uint_eq(take_by(1u << BROKER_SERVICE, "w", 0), 0);
     ck_assert_uint_eq(take_by(1u << BROKER_BATCH, "w", 0), 1);
@@ -187,7 +187,7 @@ START_TEST(delays)
     struct broker_eval e = eval_of(1, "a");
 
     e.delay_ns = 30 * SECOND;
-    broker_enqueue(b, &e, NULL, 0);
+    broker_enqueue(b, &e, false, 0);
     put(2, "a"); /* does not wait behind one that is delayed */
     ck_assert_uint_eq(take(), 2);
     broker_tick(b, 30 * SECOND);
@@ -196,7 +196,7 @@ START_TEST(delays)
     ck_assert_uint_eq(take(), 1);
     e = eval_of(3, "c");
     e.delay_ns = INT64_MAX;
-    broker_enqueue(b, &e, NULL, SECOND);
+    broker_enqueue(b, &e, false, SECOND);
     broker_forget(b, e.id);
     ck_assert_int_eq(broker_next_ns(b), 60 * SECOND);
 }
@@ -250,8 +250,7 @@ START_TEST(again_after_ack)
     put(1, "a");
     ck_assert_uint_eq(take(), 1);
     e.modify_index = 300;
-    broker_enqueue(b, &e, "wrong", 0);
-    broker_enqueue(b, &e, d.token, 0); /* reblocked, and unblocked at once */
+    broker_enqueue(b, &e, true, 0); /* reblocked, and unblocked at once */
     ck_assert_uint_eq(take(), 0);
     done();
     ck_assert_uint_eq(take(), 1);

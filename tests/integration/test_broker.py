@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The leader's broker, seen by a scheduler: deliveries, acknowledgements, what is lost on the way, leaders that die."""
+
+import os
+import sys
+import threading
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import rpc  # noqa: E402
+import steppe  # noqa: E402
+from rpc import pb  # noqa: E402
+from steppe import job, wait_for  # noqa: E402
+
+DEQUEUE, ACK, NACK, UPDATE, REBLOCK = 33, 34, 35, 36, 37
+ALL = ['service', 'batch', 'system']
+
+
+class Worker:
+    """A scheduler that decides nothing; schedd's own are off in these regions."""
+
+    def __init__(self, node, name='', types=('service',)):
+        self.name, self.types = name, list(types)
+        self.c = rpc.Client(node.addr)
+
+    def dequeue(self, wait_ms=0, most=1, holding=()):
+        """-> [(evaluation, token, wait index)]"""
+        r = self.c.call(DEQUEUE, pb.EvalDequeueRequest(types=self.types, worker=self.name, max=most, holding=holding),
+                        pb.EvalDequeueResponse, wait_ms=wait_ms)
+        return [(d.eval, d.token, d.wait_index) for d in r.deliveries]
+
+    def one(self, wait_ms=20000):
+        got = self.dequeue(wait_ms)
+        assert len(got) == 1, got
+        return got[0]
+
+    def ack(self, ev, token):
+        self.c.call(ACK, pb.EvalAckRequest(eval_id=ev.id, token=token))
+
+    def nack(self, ev, token):
+        self.c.call(NACK, pb.EvalAckRequest(eval_id=ev.id, token=token))
+
+    def update(self, ev, token, *more, **change):
+        """Writes the evaluation with these fields changed, and others."""
+        new = pb.Evaluation()
+        new.CopyFrom(ev)
+        for k, v in change.items():
+            setattr(new, k, v)
+        self.c.call(UPDATE, pb.EvalUpdateRequest(eval_id=ev.id, token=token, evals=[new] + list(more)))
+        return new
+
+    def finish(self, ev, token):
+        self.update(ev, token, status='complete')
+        self.ack(ev, token)
+
+    def close(self):
+        self.c.close()
+
+
+def statuses(node, job_id):
+    return [e['Status'] for e in node.get('/v1/job/%s/evaluations' % job_id).json()]
+
+
+class One(steppe.TestCase):
+    """One server, without its own scheduler."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.c = cls.new_cluster()
+        cls.s = cls.c.region('global', servers=1, server_extra='  num_schedulers = 0').server
+        cls.s.wait_leader()
+
+    def worker(self, *args, **kw):
+        w = Worker(self.s, *args, **kw)
+        self.addCleanup(w.close)
+        return w
+
+    def test_order_and_acknowledgement(self):
+        self.s.register(job('low', priority=20))
+        self.s.register(job('high', priority=80))
+        w = self.worker()
+        (a, ta, _), (b, tb, index) = w.dequeue(20000, most=8)
+        self.assertEqual([a.job_id, b.job_id], ['high', 'low'])
+        self.assertGreaterEqual(index, b.modify_index)
+        w.finish(a, ta)
+        self.assertEqual(statuses(self.s, 'high'), ['complete'])
+        with self.assertRaisesRegex(rpc.Error, 'not outstanding'):
+            w.ack(a, ta)
+        with self.assertRaisesRegex(rpc.Error, 'not outstanding'):
+            w.update(b, ta, status='complete')
+        w.finish(b, tb)
+        self.assertEqual(w.dequeue(), [])
+
+    def test_one_of_a_job_at_a_time(self):
+        self.s.register(job('twice'))
+        w = self.worker()
+        a, ta, _ = w.one()
+        self.s.register(job('twice', count=2))
+        self.assertEqual(w.dequeue(100, holding=[a.id]), [])
+        w.finish(a, ta)
+        b, tb, index = w.one()
+        self.assertEqual(b.job_id, 'twice')
+        self.assertGreaterEqual(index, self.s.get('/v1/evaluation/' + a.id).json()['ModifyIndex'])
+        w.finish(b, tb)
+
+    def test_a_dequeue_waits(self):
+        w = self.worker()
+        got = []
+        t = threading.Thread(target=lambda: got.append(w.one(30000)))
+        t.start()
+        self.s.register(job('later'))
+        t.join(40)
+        self.assertEqual(got[0][0].job_id, 'later')
+        w.finish(*got[0][:2])
+
+    def test_nack_comes_again(self):
+        self.s.register(job('nacked'))
+        w = self.worker()
+        a, ta, _ = w.one()
+        w.nack(a, ta)
+        b, tb, _ = w.one()
+        self.assertEqual(a.id, b.id)
+        self.assertNotEqual(ta, tb)
+        w.finish(b, tb)
+
+    def test_what_was_lost_on_the_way_comes_at_once(self):
+        self.s.register(job('lost'))
+        w = self.worker('n1/0')
+        a, _, _ = w.one()
+        w.close()               # the worker died, or never got it
+        again = self.worker('n1/0')
+        began = time.monotonic()
+        b, tb, _ = again.one()
+        self.assertEqual(a.id, b.id)
+        self.assertLess(time.monotonic() - began, 30, 'not before the lease was over')
+        again.finish(b, tb)
+
+    def test_blocked_ones_are_kept_once_per_job_and_wake(self):
+        w = self.worker()
+        ids = []
+        for n in range(2):
+            self.s.register(job('full', count=1 + n))
+            a, ta, index = w.one()
+            blocked = pb.Evaluation(id='%08x-0000-4000-8000-00000000b10c' % n, namespace='default', type='service',
+                                    job_id='full', priority=50, triggered_by='queued-allocs', status='blocked',
+                                    status_description='created to place remaining allocations', previous_eval=a.id,
+                                    class_eligibility={'v1:small': False}, snapshot_index=index)
+            ids.append(blocked.id)
+            w.update(a, ta, blocked, status='complete', blocked_eval=blocked.id)
+            w.ack(a, ta)
+        first = wait_for('the older one to be canceled', lambda: [
+            e for e in [self.s.get('/v1/evaluation/' + ids[0]).json()] if e['Status'] == 'canceled'])[0]
+        self.assertEqual(first['StatusDescription'], 'existing blocked evaluation exists for job "full"')
+        self.assertEqual(w.dequeue(), [])
+        client = self.c.node('client', 'global', self.c.addr(1, 11), server=False, client=True, servers=[self.s.addr])
+        client.start()
+        b, tb, _ = w.one(60000)
+        self.assertEqual(b.id, ids[1])
+        w.finish(b, tb)
+        client.stop()
+
+
+class Three(steppe.TestCase):
+    """Three servers: whatever dies, each evaluation is done once in the end."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.c = cls.new_cluster()
+        cls.r = cls.c.region('global', servers=3, server_extra='  num_schedulers = 0')
+
+    def drain(self, node, done, stop, errors):
+        """A worker that goes on until it is told to stop, whatever it is answered."""
+        w, name = None, '%s/0' % node.name
+        while not stop.is_set():
+            try:
+                w = w or Worker(node, name)
+                for ev, token, _ in w.dequeue(2000, most=4):
+                    w.finish(ev, token)
+                    done.append(ev.job_id)
+            except (OSError, rpc.Error, TimeoutError) as e:
+                errors.append(repr(e))
+                if w:
+                    w.close()
+                w = None
+                stop.wait(0.2)
+        if w:
+            w.close()
+
+    def test_leaders_die(self):
+        nodes = self.r.nodes
+        done, errors, stop = [], [], threading.Event()
+        threads = [threading.Thread(target=self.drain, args=(n, done, stop, errors), daemon=True) for n in nodes]
+        for t in threads:
+            t.start()
+        names = []
+        try:
+            for n in range(3):
+                leader = self.r.leader_node(30)
+                for i in range(10):
+                    names.append('j%d-%d' % (n, i))
+                    self.register(names[-1])
+                leader.kill_service('raftd')
+            for name in names:
+                wait_for('%s to be done (%s)' % (name, errors[-3:]),
+                         lambda name=name: set(self.statuses(name)) == {'complete'}, 120)
+        finally:
+            stop.set()
+            for t in threads:
+                t.join(60)
+
+    def register(self, name):
+        """Through whichever server takes it."""
+        def try_it():
+            for n in self.r.nodes:
+                try:
+                    r = n.register(job(name))
+                except OSError:
+                    continue
+                if r.status == 200:
+                    return True
+            return False
+        wait_for('%s to be registered' % name, try_it, 60)
+
+    def statuses(self, name):
+        for n in self.r.nodes:
+            try:
+                r = n.get('/v1/job/%s/evaluations' % name)
+            except OSError:
+                continue
+            if r.status == 200:
+                return [e['Status'] for e in r.json()] or ['none']
+        return ['no answer']
+
+
+if __name__ == '__main__':
+    unittest.main()
