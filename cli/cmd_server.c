@@ -43,17 +43,24 @@ static const char **member_regions(const json_t *members, size_t *ret_n)
     return regions;
 }
 
+/* Is `address` that of the member's RPC port, at this IP? */
+static bool is_rpc_address(const char *address, const char *ip, const char *port)
+{
+    _cleanup_(freep) char *rpc = xasprintf(strchr(ip, ':') ? "[%s]:%s" : "%s:%s", ip, port);
+
+    return strcmp(address, rpc) == 0;
+}
+
 /* The member's RPC address is the one that its region's leader was said to have. */
 static bool member_is_leader(const json_t *m, const char **regions, char **leaders, size_t n)
 {
     const json_t *tags = js_get(m, "Tags");
-    const char *addr = js_str(m, "Addr");
-    _cleanup_(freep) char *rpc =
-        xasprintf(strchr(addr, ':') ? "[%s]:%s" : "%s:%s", addr, js_str(tags, "port"));
+    const char *port = js_str(tags, "port");
 
     for (size_t i = 0; i < n; i++) {
         if (leaders[i] && strcmp(regions[i], js_str(tags, "region")) == 0)
-            return strcmp(leaders[i], rpc) == 0;
+            return is_rpc_address(leaders[i], js_str(m, "Addr"), port) ||
+                   is_rpc_address(leaders[i], js_str(tags, "rpc_addr"), port);
     }
     return false;
 }

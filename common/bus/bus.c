@@ -189,6 +189,13 @@ void *bus_socket_open(struct bus *bus, int type, struct errtext *e)
     return s;
 }
 
+void bus_socket_family(void *s, const char *endpoint)
+{
+    int v6 = strncmp(endpoint, "tcp://[", 7) == 0;
+
+    zmq_setsockopt(s, ZMQ_IPV6, &v6, sizeof(v6));
+}
+
 void *bus_monitor_open(struct bus *bus, void *s, int events, struct errtext *e)
 {
     char name[64];

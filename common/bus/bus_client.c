@@ -274,6 +274,7 @@ int bus_client_new(struct bus *bus, const char *endpoint, struct bus_client **re
     c->sock = bus_sock_new(bus, zmq, client_readable, c);
     if (!c->sock || !c->monitor)
         goto fail;
+    bus_socket_family(zmq, endpoint);
     if (zmq_connect(zmq, endpoint) < 0) {
         err_set(e, -errno, "cannot connect to %s: %s", endpoint, zmq_strerror(errno));
         goto fail;

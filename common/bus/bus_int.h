@@ -76,6 +76,8 @@ bool gate_post(struct bus_gate *g, struct gate_item *item);
 
 void bus_sock_used(struct bus_sock *s);
 void *bus_socket_open(struct bus *bus, int type, struct errtext *e);
+/* Before a bind or connect: tcp://[IPv6]:PORT needs IPv6, all else stays with IPv4 alone. */
+void bus_socket_family(void *s, const char *endpoint);
 /* A PAIR that hears the events of s. */
 void *bus_monitor_open(struct bus *bus, void *s, int events, struct errtext *e);
 /* Reads one monitor event; false on EAGAIN. addr gets at most cap bytes. */

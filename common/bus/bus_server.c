@@ -197,6 +197,7 @@ static bool server_monitor(void *owner)
 
 int bus_server_bind(struct bus_server *s, const char *endpoint, struct errtext *e)
 {
+    bus_socket_family(s->sock->zmq, endpoint);
     if (zmq_bind(s->sock->zmq, endpoint) < 0)
         return err_set(e, -errno, "cannot listen on %s: %s", endpoint, zmq_strerror(errno));
     bus_sock_used(s->sock);

@@ -67,12 +67,23 @@ static struct route_server *find_or_add(struct route_table *t, const char *endpo
     return s;
 }
 
-/* tcp://IP:PORT from the gossip address and the port tag; false for what is no server's. */
-static bool endpoint_of(const steppe_Member *m, char out[static ROUTE_ENDPOINT_MAX])
+/*
+ * tcp://IP:PORT; false for what is no server's. Other regions may have an address of their own for
+ * it (rpc_wan); failing that they take the gossip address with the port tag, as Nomad does.
+ */
+static bool endpoint_of(const char *own_region, const steppe_Member *m,
+                        char out[static ROUTE_ENDPOINT_MAX])
 {
     const char *port = member_tag(m, "port"), *ip = m->addr ? m->addr : "";
+    bool near = strcmp(member_tag(m, "region"), own_region) == 0;
     int n;
 
+    if (near && *member_tag(m, "rpc_addr"))
+        ip = member_tag(m, "rpc_addr");
+    if (!near && *member_tag(m, "rpc_wan")) {
+        n = snprintf(out, ROUTE_ENDPOINT_MAX, "tcp://%s", member_tag(m, "rpc_wan"));
+        return n > 0 && n < ROUTE_ENDPOINT_MAX;
+    }
     if (!*ip || !*port || strspn(port, "0123456789") != strlen(port))
         return false;
     n = snprintf(out, ROUTE_ENDPOINT_MAX, strchr(ip, ':') ? "tcp://[%s]:%s" : "tcp://%s:%s", ip,
@@ -89,7 +100,7 @@ void route_table_update(struct route_table *t, const steppe_MemberList *list)
         char endpoint[ROUTE_ENDPOINT_MAX];
         struct route_server *s;
 
-        if (strcmp(member_tag(m, "role"), "nomad") != 0 || !endpoint_of(m, endpoint))
+        if (strcmp(member_tag(m, "role"), "nomad") != 0 || !endpoint_of(t->own_region, m, endpoint))
             continue;
         s = find_or_add(t, endpoint);
         if (!s)

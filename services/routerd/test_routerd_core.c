@@ -31,6 +31,39 @@ static struct route_table *table_of(steppe_Member *m, pb_size_t n)
     return t;
 }
 
+/* Other regions take rpc_wan where there is one, the own region takes rpc_addr. */
+START_TEST(test_lan_and_wan)
+{
+    steppe_Member_TagsEntry tags[2][5] = {
+        {{(char *)"role", (char *)"nomad"},
+         {(char *)"region", (char *)"west"},
+         {(char *)"port", (char *)"4647"},
+         {(char *)"rpc_addr", (char *)"10.0.0.2"},
+         {(char *)"rpc_wan", (char *)"198.51.100.2:14647"}},
+        {{(char *)"role", (char *)"nomad"},
+         {(char *)"region", (char *)"east"},
+         {(char *)"port", (char *)"4647"},
+         {(char *)"rpc_addr", (char *)"10.0.0.2"},
+         {(char *)"rpc_wan", (char *)"[2001:db8::2]:14647"}},
+    };
+    steppe_Member m[] = {member("w2.west", "127.0.1.2", "west", "alive", 0),
+                         member("e1.east", "127.0.2.1", "east", "alive", 0)};
+    struct route_server *order[ROUTE_TRIES_MAX];
+    struct route_table *t;
+
+    for (size_t i = 0; i < ARRAY_LEN(m); i++) {
+        m[i].tags = tags[i];
+        m[i].tags_count = 5;
+    }
+    t = table_of(m, ARRAY_LEN(m));
+    ck_assert_uint_eq(route_table_order(t, "west", (struct mono_ns){0}, order), 1);
+    ck_assert_str_eq(order[0]->endpoint, "tcp://10.0.0.2:4647");
+    ck_assert_uint_eq(route_table_order(t, "east", (struct mono_ns){0}, order), 1);
+    ck_assert_str_eq(order[0]->endpoint, "tcp://[2001:db8::2]:14647");
+    route_table_free(t);
+}
+END_TEST
+
 START_TEST(test_no_path)
 {
     steppe_Member m[] = {
@@ -147,6 +180,7 @@ int main(void)
     SRunner *r;
     int failed;
 
+    tcase_add_test(t, test_lan_and_wan);
     tcase_add_test(t, test_no_path);
     tcase_add_test(t, test_nearest_first_failed_last);
     tcase_add_test(t, test_avoidance_doubles_and_ends);

@@ -89,6 +89,10 @@ int serfd_conf_tags(const struct serfd *sd, struct strbuf *out, struct errtext *
         tags[n++] = (struct tag){"expect", expect_text};
     if (c->server.non_voting_server)
         tags[n++] = (struct tag){"nonvoter", "1"};
+    if (c->advertise_wan.serf[0])
+        tags[n++] = (struct tag){TAG_SERF_LAN, c->advertise.serf};
+    if (c->advertise_wan.rpc[0])
+        tags[n++] = (struct tag){TAG_RPC_WAN, c->advertise_wan.rpc};
     if (sd->guard.federation[0])
         tags[n++] = (struct tag){GUARD_TAG_FEDERATION, sd->guard.federation};
     if (sd->raft_group[0])
@@ -143,7 +147,8 @@ int serfd_conf_options(struct serfd *sd, struct serf_options *o, struct strbuf *
     r = split_ip(c->addresses.serf, c->ports.serf, "addresses.serf", &sd->listen_addr, e);
     sd->listen_addr.port = (uint16_t)c->ports.serf;
     if (r == 0)
-        r = split_ip(c->advertise.serf, c->ports.serf, "advertise.serf", &sd->advertise_addr, e);
+        r = split_ip(c->advertise_wan.serf[0] ? c->advertise_wan.serf : c->advertise.serf,
+                     c->ports.serf, "advertise.serf", &sd->advertise_addr, e);
     if (r == 0)
         r = read_allow(sd, e);
     if (r == 0)

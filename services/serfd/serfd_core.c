@@ -41,6 +41,32 @@ const char *gossip_addr_text(const struct gossip_addr *a, char buf[static GOSSIP
     return buf;
 }
 
+bool gossip_addr_parse(struct gossip_addr *ret, struct span text)
+{
+    char buf[GOSSIP_ADDR_TEXT_MAX], *host = buf, *port, *end;
+    uint8_t ip[16];
+    long n;
+
+    if (text.len == 0 || text.len >= sizeof(buf))
+        return false;
+    memcpy(buf, text.p, text.len);
+    buf[text.len] = 0;
+    port = strrchr(buf, ':');
+    if (!port || port == buf)
+        return false;
+    *port++ = 0;
+    n = strtol(port, &end, 10);
+    if (*port < '0' || *port > '9' || *end || n < 1 || n > UINT16_MAX)
+        return false;
+    if (inet_pton(AF_INET, host, ip) == 1)
+        return gossip_addr_from(ret, (struct span){ip, 4}, (uint16_t)n);
+    if (*host++ != '[' || port[-2] != ']')
+        return false;
+    port[-2] = 0;
+    return inet_pton(AF_INET6, host, ip) == 1 &&
+           gossip_addr_from(ret, (struct span){ip, 16}, (uint16_t)n);
+}
+
 const char *serf_status_name(enum serf_status status)
 {
     static const char *const names[] = {
@@ -245,7 +271,7 @@ struct serf *serf_new(const struct serf_options *options, struct mono_ns now)
     bcast_init(&s->events_q, SERF_QUEUE_MAX);
     s->self = table_add(s, SPAN_STR(options->name));
     s->self->addr = options->addr;
-    member_set_meta(s->self, options->meta);
+    member_set_meta(s, s->self, options->meta);
     memcpy(s->self->vsn, own_vsn, sizeof(own_vsn));
     s->self->in_list = true;
     s->self->inc = 1;
@@ -349,7 +375,7 @@ static void member_view(const struct serf *s, const struct member *m, struct ser
 {
     *ret = (struct serf_member_info){
         .name = m->name,
-        .addr = m->addr,
+        .addr = *member_reach(m),
         .meta = member_meta(m),
         .vsn = m->vsn,
         .status = m->status,

@@ -30,6 +30,8 @@ struct gossip_addr {
 bool gossip_addr_eq(const struct gossip_addr *a, const struct gossip_addr *b);
 /* From the bytes of a message; an IPv4-mapped address becomes IPv4. */
 bool gossip_addr_from(struct gossip_addr *ret, struct span ip, uint16_t port);
+/* From "1.2.3.4:5" or "[::1]:5". */
+bool gossip_addr_parse(struct gossip_addr *ret, struct span text);
 #define GOSSIP_ADDR_TEXT_MAX 64
 /* "1.2.3.4:5" or "[::1]:5". Returns buf. */
 const char *gossip_addr_text(const struct gossip_addr *a, char buf[static GOSSIP_ADDR_TEXT_MAX]);
@@ -150,7 +152,7 @@ struct mono_ns serf_deadline(const struct serf *s);
 
 struct serf_member_info {
     const char *name;
-    struct gossip_addr addr;
+    struct gossip_addr addr; /* where this node reaches it */
     struct span meta;
     const uint8_t *vsn; /* six: protocol min max cur, delegate min max cur */
     enum serf_status status;

@@ -38,7 +38,8 @@ struct suspicion {
 /* One record for both layers: memberlist's node (in_list) and Serf's member (in_serf). */
 struct member {
     char *name;
-    struct gossip_addr addr;
+    struct gossip_addr addr; /* as its claim says, the same for everybody */
+    struct gossip_addr lan;  /* of a member of our region with a nearer one; ip_len 0: none */
     uint8_t vsn[6];
     uint8_t *meta;
     size_t meta_len;
@@ -189,7 +190,10 @@ struct member *table_find(const struct serf *s, struct span name);
 struct member *table_add(struct serf *s, struct span name); /* NULL when full */
 void table_drop_unused(struct serf *s, struct member *m);   /* frees it when no layer holds it */
 struct member *table_free_member(struct member *m);
-void member_set_meta(struct member *m, struct span meta);
+void member_set_meta(struct serf *s, struct member *m, struct span meta);
+/* Where we reach it, and the address of ours at which it reaches us (m NULL: anybody). */
+const struct gossip_addr *member_reach(const struct member *m);
+const struct gossip_addr *member_source(const struct serf *s, const struct member *m);
 struct span member_meta(const struct member *m);
 bool member_usable(const struct member *m); /* alive or suspect */
 /* The next alive or suspect member in the order of names, round the end; m when there is none. */

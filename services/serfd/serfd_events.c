@@ -306,7 +306,7 @@ static void send_relays(struct serf *s, const struct gossip_addr *to, struct spa
     part = span_of(&b);
     n = table_pick(s, MIN(r, (unsigned)RELAY_MAX), can_relay, via);
     for (size_t i = 0; i < n; i++)
-        gossip_send_plain(s, &via[i]->addr, NULL, &part, 1);
+        gossip_send_plain(s, member_reach(via[i]), NULL, &part, 1);
     strbuf_fini(&addr_b);
     strbuf_fini(&b);
 }

@@ -131,7 +131,7 @@ void exchange_periodic(struct serf *s)
 
     core_arm(s, T_PUSH_PULL, s->now + s->o.push_pull_interval * mult);
     if (!core_leaving(s) && table_pick(s, 1, pick_alive, &m) == 1)
-        (void)dial_state(s, DIAL_SYNC, &m->addr, 0);
+        (void)dial_state(s, DIAL_SYNC, member_reach(m), 0);
 }
 
 /*
@@ -147,7 +147,7 @@ void exchange_sync(struct serf *s)
     if (s->sync_rounds == SYNC_ROUNDS)
         m = table_next_usable(s, s->self);
     if (m != s->self || table_pick(s, 1, pick_alive, &m) == 1)
-        (void)dial_state(s, DIAL_SYNC, &m->addr, 0);
+        (void)dial_state(s, DIAL_SYNC, member_reach(m), 0);
     if (--s->sync_rounds > 0)
         core_arm(s, T_SYNC, s->now + SYNC_WAIT_MIN + core_random_part(s, 2 * SYNC_WAIT_SPREAD));
 }
@@ -184,7 +184,7 @@ void exchange_reconnect(struct serf *s)
     if (prng_double(&s->prng) > (double)failed / (double)MAX(all - failed - left, (size_t)1))
         return;
     if (table_pick(s, 1, is_failed, &m) == 1)
-        (void)dial_join(s, DIAL_RECONNECT, &m->addr, 0);
+        (void)dial_join(s, DIAL_RECONNECT, member_reach(m), 0);
 }
 
 /* ---- merging (5.4) ---- */

@@ -123,7 +123,7 @@ void gossip_tick(struct serf *s)
 
         parcel_fill(s, &p, packet_room(s));
         if (p.n > 0)
-            parcel_send(s, &p, &to[i]->addr, peer_takes_crc(to[i]));
+            parcel_send(s, &p, member_reach(to[i]), peer_takes_crc(to[i]));
         strbuf_fini(&p.bytes);
         if (p.n == 0)
             break;

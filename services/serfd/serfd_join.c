@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "serfd_shell.h"
+#include "serfd_sources.h"
 
 #define TARGETS_MAX      64   /* addresses of one order, resolved */
 #define ERRORS_MAX       4096 /* bytes of text about failures */
@@ -22,10 +23,19 @@ struct join_op {
     serfd_join_fn *fn; /* NULL once called */
     void *user;
     uv_timer_t timer;
+    bool own;      /* commands may be run */
     unsigned refs; /* the timer's handle and lookups under way */
     unsigned pending, joined, failed;
     uint64_t ids[TARGETS_MAX]; /* of joins under way; 0 = free */
     struct strbuf errors;
+};
+
+/* A command that prints addresses. */
+struct command {
+    struct command *next;
+    struct join_op *op;
+    char *source; /* as it was given */
+    struct serfd_exec *exec;
 };
 
 /* A name being resolved. */
@@ -42,7 +52,8 @@ struct serfd_joiner {
     uint64_t next_id;
     uv_timer_t retry_timer, rejoin_timer, open_timer;
     bool opened; /* the other services may ask */
-    int retries;
+    struct command *commands;
+    struct retry_plan plan;
     struct snapshot old;
     size_t old_next;
     bool gone; /* the daemon stops */
@@ -184,6 +195,58 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
     free(lk);
 }
 
+static void op_add(struct join_op *op, const char *text);
+
+static void on_command(void *user, const char *error, const char *out, size_t len)
+{
+    struct command *c = user, **at = &c->op->sd->joiner->commands;
+    struct join_op *op = c->op;
+    char *addrs[TARGETS_MAX];
+    struct errtext e = {""};
+    size_t n = 0;
+
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    if (error)
+        (void)err_set(&e, -EIO, "%s", error);
+    else if (sources_parse(out, len, addrs, ARRAY_LEN(addrs), &n, &e) == 0 && n == 0)
+        (void)err_set(&e, -ENOENT, "it prints no address");
+    for (size_t i = 0; i < n; i++) {
+        if (!e.text[0] && source_command(addrs[i]))
+            (void)err_set(&e, -EINVAL, "it prints another command");
+        if (!e.text[0])
+            op_add(op, addrs[i]);
+        free(addrs[i]);
+    }
+    if (e.text[0])
+        op_fail(op, c->source, e.text);
+    free(c->source);
+    free(c);
+    serfd_settle(op->sd);
+    op->pending--;
+    op_check(op);
+}
+
+static void op_run(struct join_op *op, const char *text)
+{
+    struct command *c = xcalloc(1, sizeof(*c));
+    struct errtext e;
+
+    c->op = op;
+    c->source = xstrdup(text);
+    c->exec = serfd_exec_start(op->sd, source_command(text), on_command, c, &e);
+    if (!c->exec) {
+        op_fail(op, text, e.text);
+        free(c->source);
+        free(c);
+        return;
+    }
+    c->next = op->sd->joiner->commands;
+    op->sd->joiner->commands = c;
+    op->pending++;
+}
+
 static void op_add(struct join_op *op, const char *text)
 {
     static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
@@ -193,6 +256,13 @@ static void op_add(struct join_op *op, const char *text)
     uint16_t port = 0;
     int r;
 
+    if (source_command(text)) {
+        if (op->own)
+            op_run(op, text);
+        else
+            op_fail(op, text, "a command can only stand in a server's own configuration");
+        return;
+    }
     if (serfd_conf_split(text, op->sd->ctx->conf->ports.serf, &host, &port)) {
         op_fail(op, text, "not a host or host:port");
         return;
@@ -224,12 +294,13 @@ static void on_op_timer(uv_timer_t *t)
     op_tell(op); /* the rest goes on in the background */
 }
 
-void serfd_join(struct serfd *sd, char *const *addrs, size_t n, unsigned timeout_ms,
-                serfd_join_fn *fn, void *user)
+void serfd_join(struct serfd *sd, const struct serfd_join_order *order, serfd_join_fn *fn,
+                void *user)
 {
     struct join_op *op = xcalloc(1, sizeof(*op));
 
     op->sd = sd;
+    op->own = order->own;
     op->fn = fn;
     op->user = user;
     op->next = sd->joiner->ops;
@@ -237,10 +308,10 @@ void serfd_join(struct serfd *sd, char *const *addrs, size_t n, unsigned timeout
     uv_timer_init(sd->ctx->loop, &op->timer);
     op->timer.data = op;
     op->refs = 1;
-    uv_timer_start(&op->timer, on_op_timer, timeout_ms, 0);
+    uv_timer_start(&op->timer, on_op_timer, order->timeout_ms, 0);
     op->pending = 1; /* holds it while addresses are added */
-    for (size_t i = 0; i < n; i++)
-        op_add(op, addrs[i]);
+    for (size_t i = 0; i < order->n; i++)
+        op_add(op, order->addrs[i]);
     op->pending--;
     op_check(op);
     serfd_settle(sd);
@@ -288,7 +359,10 @@ static void on_rejoin_timer(uv_timer_t *t)
         j->old_next = 0;
     n = MIN((size_t)REJOIN_BATCH, j->old.n - j->old_next);
     j->old_next += n;
-    serfd_join(j->sd, j->old.addrs + j->old_next - n, n, RETRY_TIMEOUT_MS, on_rejoined, j);
+    serfd_join(
+        j->sd,
+        &(struct serfd_join_order){j->old.addrs + j->old_next - n, n, RETRY_TIMEOUT_MS, true},
+        on_rejoined, j);
 }
 
 static void shuffle(char **addrs, size_t n)
@@ -344,23 +418,22 @@ static void on_retry_timer(uv_timer_t *t)
     const struct conf_list *l = &j->sd->ctx->conf->server.join.retry_join;
 
     if (!j->sd->has_left && !j->sd->stopping)
-        serfd_join(j->sd, l->items, l->n, RETRY_TIMEOUT_MS, on_retried, j);
+        serfd_join(j->sd, &(struct serfd_join_order){l->items, l->n, RETRY_TIMEOUT_MS, true},
+                   on_retried, j);
 }
 
 static void retry_later(struct serfd_joiner *j, const char *error)
 {
-    const struct conf_join *c = &j->sd->ctx->conf->server.join;
-    int64_t wait_ms = MAX(c->retry_interval / NS_PER_MS, (int64_t)100);
+    int64_t wait = retry_failed(&j->plan, random_u64());
 
-    j->retries++;
-    if (c->retry_max > 0 && j->retries >= c->retry_max) {
-        svc_fatal(j->sd->ctx, "retry_join: no server joined after %d attempts: %s", j->retries,
+    if (wait < 0) {
+        svc_fatal(j->sd->ctx, "retry_join: no server joined after %u attempts: %s", j->plan.tries,
                   error);
         return;
     }
     log_warn("retry_join: no server joined yet, next attempt in %lld ms error=\"%s\"",
-             (long long)wait_ms, error);
-    uv_timer_start(&j->retry_timer, on_retry_timer, (uint64_t)wait_ms, 0);
+             (long long)(wait / NS_PER_MS), error);
+    uv_timer_start(&j->retry_timer, on_retry_timer, (uint64_t)(wait / NS_PER_MS), 0);
 }
 
 static void on_start_joined(void *user, unsigned num_joined, const char *error)
@@ -393,8 +466,10 @@ static void open_up(struct serfd_joiner *j)
         return;
     }
     if (c->start_join.n > 0)
-        serfd_join(j->sd, c->start_join.items, c->start_join.n, START_TIMEOUT_MS, on_start_joined,
-                   j);
+        serfd_join(j->sd,
+                   &(struct serfd_join_order){c->start_join.items, c->start_join.n,
+                                              START_TIMEOUT_MS, true},
+                   on_start_joined, j);
     else
         svc_ready(j->sd->ctx);
 }
@@ -428,6 +503,8 @@ void serfd_joiner_start(struct serfd *sd)
     const struct conf_join *c = &sd->ctx->conf->server.join;
     struct serfd_joiner *j = sd->joiner;
 
+    j->plan.interval_ns = MAX(c->retry_interval, 100 * NS_PER_MS);
+    j->plan.max = c->retry_max;
     load_snapshot(j);
     if (c->retry_join.n > 0)
         uv_timer_start(&j->retry_timer, on_retry_timer, 0, 0);
@@ -453,6 +530,12 @@ void serfd_joiner_fini(struct serfd *sd)
     if (!j)
         return;
     j->gone = true;
+    for (struct command *c; (c = j->commands);) {
+        j->commands = c->next;
+        serfd_exec_cancel(c->exec);
+        free(c->source);
+        free(c);
+    }
     for (struct join_op *op = j->ops, *next; op; op = next) {
         next = op->next;
         op->sd = NULL;

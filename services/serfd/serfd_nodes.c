@@ -97,7 +97,7 @@ static void tell(struct serf *s, struct span name, const struct strbuf *b)
     struct span msg = {(const uint8_t *)b->data, b->len};
 
     if (m && m != s->self && member_usable(m))
-        gossip_send_plain(s, &m->addr, m, &msg, 1);
+        gossip_send_plain(s, member_reach(m), m, &msg, 1);
 }
 
 /*
@@ -359,7 +359,7 @@ int nodes_set_meta(struct serf *s, struct span meta)
         return -E2BIG;
     if (span_eq(meta, member_meta(s->self)))
         return 0;
-    member_set_meta(s->self, meta);
+    member_set_meta(s, s->self, meta);
     s->o.meta = member_meta(s->self);
     core_changed(s);
     if (core_leaving(s))
@@ -421,7 +421,7 @@ void nodes_alive(struct serf *s, const struct node_claim *c)
     m->inc = c->inc;
     m->addr = addr;
     if (meta_changed || !m->meta)
-        member_set_meta(m, c->meta);
+        member_set_meta(s, m, c->meta);
     claim_vsn(c, m->vsn);
     node_set_state(s, m, NODE_ALIVE);
     nodes_announce(s, m);

@@ -157,12 +157,13 @@ static int64_t patience(const struct serf *s, int64_t timeout)
 
 static void put_ping(struct serf *s, struct strbuf *out, uint32_t seq, struct span node)
 {
+    const struct gossip_addr *source = member_source(s, table_find(s, node));
     struct msg_ping ping = {
         .seq = seq,
         .node = node,
-        .source_addr = {s->self->addr.ip, s->self->addr.ip_len},
+        .source_addr = {source->ip, source->ip_len},
         .source_node = SPAN_STR(s->self->name),
-        .source_port = s->self->addr.port,
+        .source_port = source->port,
     };
 
     msg_put(out, ML_PING, &msg_ping_schema, &ping);
@@ -176,14 +177,14 @@ static void send_first_ping(struct serf *s, struct member *m)
     put_ping(s, &ping, s->probe.seq, SPAN_STR(m->name));
     msgs[0] = (struct span){(const uint8_t *)ping.data, ping.len};
     if (m->state == NODE_ALIVE) {
-        gossip_send(s, &m->addr, msgs[0]);
+        gossip_send(s, member_reach(m), msgs[0]);
     } else {
         /* Lifeguard's buddy system: a suspect hears of it in the ping itself. */
         struct msg_accuse acc = {m->inc, SPAN_STR(m->name), SPAN_STR(s->self->name)};
 
         msg_put(&suspect, ML_SUSPECT, &msg_accuse_schema, &acc);
         msgs[1] = (struct span){(const uint8_t *)suspect.data, suspect.len};
-        gossip_send_plain(s, &m->addr, m, msgs, 2);
+        gossip_send_plain(s, member_reach(m), m, msgs, 2);
     }
     strbuf_fini(&ping);
     strbuf_fini(&suspect);
@@ -275,26 +276,27 @@ static void probe_ask_others(struct serf *s)
 
     s->probe.asked_others = true;
     for (size_t i = 0; i < n; i++) {
+        const struct gossip_addr *source = member_source(s, helpers[i]);
         struct msg_indirect_ping msg = {
             .seq = s->probe.seq,
             .target = {target->addr.ip, target->addr.ip_len},
             .port = target->addr.port,
             .node = SPAN_STR(target->name),
             .nack = helpers[i]->vsn[1] >= 4,
-            .source_addr = {s->self->addr.ip, s->self->addr.ip_len},
-            .source_port = s->self->addr.port,
+            .source_addr = {source->ip, source->ip_len},
+            .source_port = source->port,
             .source_node = SPAN_STR(s->self->name),
         };
 
         s->probe.nacks_expected += msg.nack;
         strbuf_reset(&b);
         msg_put(&b, ML_INDIRECT_PING, &msg_indirect_ping_schema, &msg);
-        gossip_send(s, &helpers[i]->addr, (struct span){(const uint8_t *)b.data, b.len});
+        gossip_send(s, member_reach(helpers[i]), (struct span){(const uint8_t *)b.data, b.len});
     }
     if (target->vsn[1] >= 3) {
         strbuf_reset(&b);
         put_ping(s, &b, s->probe.seq, SPAN_STR(target->name));
-        s->probe.dial = exchange_dial(s, DIAL_PING, &target->addr, 0,
+        s->probe.dial = exchange_dial(s, DIAL_PING, member_reach(target), 0,
                                       (struct span){(const uint8_t *)b.data, b.len},
                                       MAX(s->probe.deadline - s->now, NS_PER_MS));
     }
@@ -461,6 +463,8 @@ void probe_on_indirect(struct serf *s, const struct gossip_addr *from, struct sp
      * a shorter way than we do, and an ack that comes after the nack is passed on all the same.
      */
     m = table_find(s, msg.node);
+    if (m && gossip_addr_eq(&m->addr, &target)) /* maybe we reach it another way than the asker */
+        target = *member_reach(m);
     wait = m && m->rtt > 0 ? timeout_of(s, m) : s->o.probe_timeout / TIMEOUT_SPREAD;
     r->nack_at = msg.nack ? s->now + wait * 4 / 5 : NEVER;
     r->expires = s->now + s->o.probe_timeout + s->o.probe_interval;

@@ -115,9 +115,13 @@ static void on_join(struct serfd *sd, struct bus_req *req)
     if (msg.addresses_count == 0 || msg.addresses_count > JOIN_ADDRS_MAX)
         bus_req_error(req, 400, false, "missing address to join");
     else
-        serfd_join(sd, msg.addresses, msg.addresses_count,
-                   (unsigned)MAX((int64_t)1, MIN(left_ms, (int64_t)JOIN_TIMEOUT_MS)), on_joined,
-                   req);
+        serfd_join(
+            sd,
+            &(struct serfd_join_order){
+                .addrs = msg.addresses,
+                .n = msg.addresses_count,
+                .timeout_ms = (unsigned)MAX((int64_t)1, MIN(left_ms, (int64_t)JOIN_TIMEOUT_MS))},
+            on_joined, req);
     pb_release(steppe_SerfJoinRequest_fields, &msg);
 }
 

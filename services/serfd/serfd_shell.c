@@ -82,10 +82,22 @@ void serfd_log_peer(struct serfd *sd, enum log_level level, const char *text)
 
 /* ---- effects ---- */
 
+/* A socket of IPv6 takes IPv4 addresses in the form ::ffff:1.2.3.4 only. */
+static socklen_t sockaddr_for_udp(const struct serfd *sd, const struct gossip_addr *to,
+                                  struct sockaddr_storage *ss)
+{
+    struct gossip_addr mapped = {.ip = {[10] = 0xff, [11] = 0xff}, .ip_len = 16, .port = to->port};
+
+    if (sd->listen_addr.ip_len != 16 || to->ip_len != 4)
+        return serfd_sockaddr(to, ss);
+    memcpy(mapped.ip + 12, to->ip, 4);
+    return serfd_sockaddr(&mapped, ss);
+}
+
 static void send_datagram(struct serfd *sd, const struct gossip_addr *to, struct span data)
 {
     struct sockaddr_storage ss;
-    socklen_t len = serfd_sockaddr(to, &ss);
+    socklen_t len = sockaddr_for_udp(sd, to, &ss);
     struct strbuf sealed = STRBUF_INIT;
 
     if (sd->keyring.n > 0) {

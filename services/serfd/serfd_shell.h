@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * What the files of serfd's shell share. serfd_shell.c: the core's events and effects, UDP, life.
- * serfd_streams.c: TCP. serfd_join.c: joins, rejoin. serfd_disk.c: the snapshot file.
- * serfd_rpc.c: the Serf.* methods. serfd_conf.c: configuration to options and tags.
- * serfd_stamps.c: what data_dir says about federation and raft group.
+ * serfd_streams.c: TCP. serfd_join.c: joins, rejoin. serfd_exec.c: commands that print addresses.
+ * serfd_disk.c: the snapshot file. serfd_rpc.c: the Serf.* methods. serfd_conf.c: configuration to
+ * options and tags. serfd_stamps.c: what data_dir says about federation and raft group.
  */
 #pragma once
 
@@ -85,12 +85,27 @@ void serfd_streams_fini(struct serfd *sd);
 typedef void serfd_join_fn(void *user, unsigned num_joined, const char *error);
 void serfd_joiner_init(struct serfd *sd);
 void serfd_joiner_fini(struct serfd *sd);
-/* Joins all "host[:port]" at the same time; fn is called once, at the latest after timeout_ms. */
-void serfd_join(struct serfd *sd, char *const *addrs, size_t n, unsigned timeout_ms,
-                serfd_join_fn *fn, void *user);
+struct serfd_join_order {
+    char *const *addrs; /* "host[:port]", read at once; all are joined at the same time */
+    size_t n;
+    unsigned timeout_ms; /* until fn is called, once */
+    bool own;            /* of our own configuration: "exec=COMMAND" is run */
+};
+void serfd_join(struct serfd *sd, const struct serfd_join_order *order, serfd_join_fn *fn,
+                void *user);
 void serfd_joined(struct serfd *sd, const struct serf_effect *fx, const char *text);
 /* start_join, retry_join and what the snapshot knows; then the bus and svc_ready(). */
 void serfd_joiner_start(struct serfd *sd);
+
+/* serfd_exec.c */
+struct serfd_exec;
+/* error NULL: `out` is what the command printed. Called once, from the loop. */
+typedef void serfd_exec_fn(void *user, const char *error, const char *out, size_t len);
+/* NULL with a text when it cannot be started. It frees itself after fn. */
+struct serfd_exec *serfd_exec_start(struct serfd *sd, const char *command, serfd_exec_fn *fn,
+                                    void *user, struct errtext *e);
+/* Ends it; fn is not called. Only before fn was called. */
+void serfd_exec_cancel(struct serfd_exec *x);
 
 /* serfd_rpc.c */
 int serfd_rpc_init(struct serfd *sd, struct errtext *e);

@@ -93,7 +93,31 @@ void table_drop_unused(struct serf *s, struct member *m)
     (void)table_free_member(m);
 }
 
-void member_set_meta(struct member *m, struct span meta)
+/* In the own region a member may have a second address, of a network that others cannot reach. */
+static void learn_lan(struct serf *s, struct member *m)
+{
+    struct span text, region, own;
+
+    m->lan.ip_len = 0;
+    if (!tags_find(member_meta(m), TAG_SERF_LAN, &text) ||
+        !tags_find(member_meta(m), "region", &region) ||
+        !tags_find(member_meta(s->self), "region", &own) || !span_eq(region, own))
+        return;
+    if (!gossip_addr_parse(&m->lan, text))
+        m->lan.ip_len = 0;
+}
+
+const struct gossip_addr *member_reach(const struct member *m)
+{
+    return m->lan.ip_len ? &m->lan : &m->addr;
+}
+
+const struct gossip_addr *member_source(const struct serf *s, const struct member *m)
+{
+    return m && m->lan.ip_len ? member_reach(s->self) : &s->self->addr;
+}
+
+void member_set_meta(struct serf *s, struct member *m, struct span meta)
 {
     uint8_t *copy = xmalloc(meta.len + 1);
 
@@ -102,6 +126,7 @@ void member_set_meta(struct member *m, struct span meta)
     free(m->meta);
     m->meta = copy;
     m->meta_len = meta.len;
+    learn_lan(s, m);
 }
 
 struct span member_meta(const struct member *m)

@@ -9,7 +9,9 @@
 #include "msgpack.h"
 
 #define TAGS_META_MAX 512
-#define TAGS_MAX      64 /* pairs that are looked at */
+#define TAGS_MAX      64         /* pairs that are looked at */
+#define TAG_SERF_LAN  "serf_lan" /* our own: gossip address for the own region, IP:PORT */
+#define TAG_RPC_WAN   "rpc_wan"  /* our own: RPC address for other regions */
 
 struct tag {
     const char *key, *value;
