@@ -51,7 +51,8 @@ struct serfd_joiner {
     struct join_op *ops;
     uint64_t next_id;
     uv_timer_t retry_timer, rejoin_timer, open_timer;
-    bool opened; /* the other services may ask */
+    unsigned open_handles; /* while they close */
+    bool opened;           /* the other services may ask */
     struct command *commands;
     struct retry_plan plan;
     struct snapshot old;
@@ -518,9 +519,13 @@ void serfd_joiner_start(struct serfd *sd)
         open_up(j);
 }
 
+/* libuv ends handles in an order of its own: the last one takes the memory along. */
 static void joiner_closed(uv_handle_t *h)
 {
-    free(h->data);
+    struct serfd_joiner *j = h->data;
+
+    if (--j->open_handles == 0)
+        free(j);
 }
 
 void serfd_joiner_fini(struct serfd *sd)
@@ -542,7 +547,8 @@ void serfd_joiner_fini(struct serfd *sd)
         uv_close((uv_handle_t *)&op->timer, op_closed);
     }
     snapshot_fini(&j->old);
-    uv_close((uv_handle_t *)&j->retry_timer, NULL);
-    uv_close((uv_handle_t *)&j->open_timer, NULL);
+    j->open_handles = 3;
+    uv_close((uv_handle_t *)&j->retry_timer, joiner_closed);
+    uv_close((uv_handle_t *)&j->open_timer, joiner_closed);
     uv_close((uv_handle_t *)&j->rejoin_timer, joiner_closed);
 }
