@@ -119,11 +119,15 @@ void serf_node_joined(struct serf *s, struct member *m)
     core_changed(s);
 }
 
+/*
+ * Who says goodbye himself has left, though his leave intent has not come here (yet): Serf would show
+ * him as failed until it does, and somebody would act on that.
+ */
 void serf_node_gone(struct serf *s, struct member *m)
 {
     if (!m->in_serf)
         return;
-    if (m->status == SERF_LEAVING)
+    if (m->status == SERF_LEAVING || (m->status == SERF_ALIVE && m->state == NODE_LEFT))
         member_set_status(s, m, SERF_LEFT);
     else if (m->status == SERF_ALIVE)
         member_set_status(s, m, SERF_FAILED);

@@ -113,7 +113,8 @@ void probe_score(struct serf *s, int change)
 #define RTT_GAIN       0.25f
 #define RTT_JUMP       0.05f /* s by which one sample may exceed twice the average */
 #define BACKOFF_MAX    2
-#define TIMEOUT_SPREAD 4 /* the timeout stays within probe_timeout / and * this */
+#define DOUBT_MAX      4u /* times an interval is stretched at most */
+#define TIMEOUT_SPREAD 4  /* the timeout stays within probe_timeout / and * this */
 
 /*
  * As TCP smooths its round trips (Jacobson 1988), but one sample raises the average only so far: a
@@ -147,10 +148,21 @@ static int64_t timeout_of(const struct serf *s, const struct member *m)
     return MAX(t, base / TIMEOUT_SPREAD);
 }
 
-/* How long until the probe has failed: time for the others' and TCP's answers. */
+/* An interval while we doubt our own health (7.4), no longer than DOUBT_MAX of them. */
+static int64_t doubtful(const struct serf *s, int64_t interval)
+{
+    return interval * (int64_t)MIN(s->score + 1, DOUBT_MAX);
+}
+
+/*
+ * How long until the probe has failed: time for the others' and TCP's answers, more when we doubt
+ * our own health, but a node that is cut off has to find out one day, too.
+ */
 static int64_t patience(const struct serf *s, int64_t timeout)
 {
-    return MIN(timeout * 5 / 2, MAX(s->o.probe_interval, timeout * 3 / 2));
+    int64_t t = MIN(timeout * 5 / 2, MAX(s->o.probe_interval, timeout * 3 / 2));
+
+    return MAX(t, MIN(t * (int64_t)(s->score + 1), s->o.probe_interval * DOUBT_MAX));
 }
 
 /* ---- our own probe ---- */
@@ -198,7 +210,7 @@ void probe_start(struct serf *s)
     if (s->probe.target)
         return; /* its end arms the timer again */
     m = probe_choose(s);
-    core_arm(s, T_PROBE, s->now + s->o.probe_interval * (int64_t)(s->score + 1));
+    core_arm(s, T_PROBE, s->now + doubtful(s, s->o.probe_interval));
     if (!m)
         return;
     timeout = timeout_of(s, m);
@@ -207,7 +219,7 @@ void probe_start(struct serf *s)
         .seq = ++s->seq,
         .start = s->now,
         .timeout = timeout,
-        .deadline = s->now + patience(s, timeout) * (int64_t)(s->score + 1),
+        .deadline = s->now + patience(s, timeout),
     };
     s->at[T_PROBE_STAGE] = NEVER;
     core_arm(s, T_PROBE_STAGE, MIN(s->now + timeout, s->probe.deadline));
@@ -224,7 +236,7 @@ void probe_postpone(struct serf *s, int64_t late)
 
 static void probe_end(struct serf *s, int64_t interval)
 {
-    int64_t next = s->probe_urgent ? s->now : s->probe.start + interval * (int64_t)(s->score + 1);
+    int64_t next = s->probe_urgent ? s->now : s->probe.start + doubtful(s, interval);
 
     s->probe.target = NULL;
     s->at[T_PROBE_STAGE] = NEVER;

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Pools of nine serfd processes, three regions of three: joins, kills, freezes, cut links.
+
+How fast things are is the bench's business (tests/bench/bench_gossip.py): here only that they happen."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import gossip  # noqa: E402
+import steppe  # noqa: E402
+from steppe import wait_for  # noqa: E402
+
+# Failed members are dialled often, so that a mended link is found out soon.
+QUICK_RECONNECT = 'gossip { reconnect_interval = "1s" }'
+
+
+class PoolCase(steppe.TestCase):
+    extra = QUICK_RECONNECT
+
+    def setUp(self):
+        super().setUp()
+        self.pool = gossip.Pool(self.cluster, self.extra)
+        self.addCleanup(self.pool.close)
+
+    def tearDown(self):
+        super().tearDown()
+        for s in self.pool.all:
+            self.assertIsNone(steppe.CRASH.search(s.log()), s.log()[-3000:])
+
+    def log_tails(self):
+        return '\n'.join('--- %s\n%s' % (s.full, '\n'.join(s.log().splitlines()[-40:])) for s in self.pool.all)
+
+    def assertNobodyCalledFailed(self, servers):
+        for s in servers:
+            self.assertEqual(s.failed_calls(), [], s.full)
+
+
+class Nine(PoolCase):
+    def test_one_join_is_seen_by_all(self):
+        west, east, north = self.pool.regions()
+        self.assertEqual(len(west[0].members()), 3)
+        self.assertEqual(west[0].join(east[0].addr), (1, ''))
+        self.pool.wait_whole(west + east)
+        self.assertEqual(north[2].join(east[1].addr), (1, ''))  # any member of either side
+        self.pool.wait_whole(self.pool.all)
+        self.assertNobodyCalledFailed(self.pool.all)
+
+    def test_killed_is_failed_at_all_and_comes_back(self):
+        _, east, _ = self.pool.nine()
+        dead = east[1]
+        dead.wait_snapshot(east[0].full)
+        dead.kill()
+        self.pool.wait_status(self.pool.others(dead), dead.full, 'failed')
+        for s in self.pool.others(dead):
+            self.assertEqual(s.failed_calls(), [dead.full])  # that one, once
+        dead.start()  # its snapshot says where to go
+        self.pool.wait_whole(self.pool.all)
+
+    def test_frozen_is_failed_and_refutes_when_it_goes_on(self):
+        _, _, north = self.pool.nine()
+        cold = north[0]
+        cold.send(signal.SIGSTOP)
+        try:
+            self.pool.wait_status(self.pool.others(cold), cold.full, 'failed')
+        finally:
+            cold.send(signal.SIGCONT)
+        self.pool.wait_whole(self.pool.all)
+        wait_for('it to say that it stood still', lambda: 'this process stood still' in cold.log())
+        self.assertEqual(cold.failed_calls(), [])  # it does not blame the others for its own sleep
+
+    def test_a_short_stop_is_no_failure(self):
+        west, _, _ = self.pool.nine()
+        calm = 0
+        for _ in range(8):
+            with gossip.Stillness() as machine:
+                west[1].send(signal.SIGSTOP)
+                begin = time.monotonic()
+                time.sleep(2.5)  # what is tested: the members' patience
+                west[1].send(signal.SIGCONT)
+                stopped = time.monotonic() - begin
+                self.pool.wait_whole(self.pool.all)
+            if stopped > 2.7 or machine.worst > 0.15:
+                continue  # whatever was seen, it says something about the machine
+            self.assertNobodyCalledFailed(self.pool.all)
+            calm += 1
+            if calm == 2:
+                return
+        self.skipTest('this machine is too busy to tell a stop from a failure')
+
+    def test_whole_region_dies(self):
+        west, east, north = self.pool.nine()
+        for s in north:
+            s.kill()
+        for s in north:
+            self.pool.wait_status(west + east, s.full, 'failed')
+        self.pool.wait_whole(west + east)
+
+    def test_leave_is_no_failure(self):
+        _, east, _ = self.pool.nine()
+        self.assertEqual(east[2].stop(signal.SIGUSR2), 0)
+        self.pool.wait_status(self.pool.others(east[2]), east[2].full, 'left')
+        self.assertNobodyCalledFailed(self.pool.all)
+
+
+class CutLinks(PoolCase):
+    def test_deaf_to_datagrams(self):
+        """UDP to one of them is lost: pings by TCP keep it alive, and the log says what is wrong."""
+        if os.geteuid() != 0 or not shutil.which('nft'):
+            self.skipTest('needs root and nft')
+        _, east, _ = self.pool.nine()
+        deaf = east[0]
+        table = 'steppe_gossip_%d' % self.cluster.net
+        rules = ('table inet %s { chain c { type filter hook input priority 0; ip daddr %s udp dport %d drop; }; }'
+                 % (table, deaf.addr, gossip.PORT))
+        p = subprocess.run(['nft', rules], stderr=subprocess.PIPE, text=True)
+        if p.returncode:
+            self.skipTest('nft does not work here: ' + p.stderr)
+        try:
+            for s in self.pool.others(deaf):
+                wait_for('%s to reach it by TCP' % s.full,
+                         lambda s=s: 'answers by TCP only: is UDP blocked? member=' + deaf.full in s.log(), 60)
+        finally:
+            subprocess.run(['nft', 'delete table inet ' + table], check=True)
+        self.pool.wait_whole(self.pool.all)
+
+    def test_cut_off_and_back(self):
+        """A host vanishes in silence with its network, and comes back: the others see it, all heals by itself."""
+        why = gossip.Wire.why_not()
+        if why:
+            self.skipTest(why)
+        wire = self.enterContext(gossip.Wire(self.cluster.net))
+        for i in range(1, 6):
+            self.pool.server('west', i, wire.addr(i), wire.wrapper(0))
+        far = self.pool.server('east', 1, wire.addr(100), wire.wrapper(1))
+        near = self.pool.others(far)
+        for s in self.pool.all:
+            s.start()
+        for s in self.pool.all[1:]:
+            self.assertEqual(s.join(near[0].addr), (1, ''))
+        self.pool.wait_whole(self.pool.all)
+        wire.cut()
+        self.pool.wait_status(near, far.full, 'failed')
+        self.pool.wait_whole(near)
+        wire.mend()
+        self.pool.wait_whole(self.pool.all)
