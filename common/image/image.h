@@ -50,6 +50,7 @@ struct image_node {
     int64_t cpu_used, memory_used, disk_used;
     bool present; /* false: a free slot, or a node that is gone but whose allocations live on */
     bool eligible, drain;
+    bool seen; /* internal */
     enum image_node_status status;
     uint32_t first_alloc, allocs; /* slot of the first live one (image_alloc.next_on_node), count */
     uint32_t slot;

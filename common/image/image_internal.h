@@ -33,9 +33,10 @@ struct undo {
 
 struct image {
     unsigned flags;
-    uint64_t index;      /* the state that it shows */
-    uint64_t node_seen;  /* NODE_LOG is read up to here */
-    uint64_t alloc_seen; /* ALLOC_LOG, as well */
+    uint64_t index;        /* the state that it shows */
+    uint64_t node_seen;    /* NODE_LOG is read up to here */
+    uint64_t alloc_seen;   /* ALLOC_LOG, as well */
+    uint64_t node_deleted; /* deletions of nodes up to here were looked at */
     uint64_t nodes_version;
     uint32_t nodes_n, allocs_n;
 
@@ -67,18 +68,6 @@ void image_set_fini(struct image_set *s);
 
 /* What a node has for allocations, from what it registered. */
 void image_node_totals(struct image *im, struct image_node *n, const steppe_Node *node);
-
-/* Text fields of a row, borrowed; data NULL when it has none. */
-struct image_row {
-    struct bytes id, namespace, name, node_id, job_id, group, desired, client, resources;
-    uint64_t alloc_modify_index, job_version, job_create_index;
-};
-/* Reads the fields of an encoded Allocation that the image wants; later ones win, so that a row in
- * parts is read part by part. -EBADMSG. */
-int image_row_read(struct bytes b, struct image_row *row);
-/* Takes a row over. priority is asked only of allocations that are new. */
-int image_row_apply(struct image *im, const struct image_row *row,
-                    int (*priority)(void *user, const struct image_row *row), void *user);
 
 /* An allocation's slot, linked to its node and job; not yet in use of resources. */
 struct image_alloc *image_alloc_add(struct image *im, uint32_t node, const struct image_who *who,

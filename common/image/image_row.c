@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "image/image_internal.h"
+#include "state/state_alloc.h"
 
 bool image_live(const char *desired, const char *client)
 {
@@ -78,116 +79,168 @@ void image_apply_alloc(struct image *im, const steppe_Allocation *a, int priorit
          a->alloc_modify_index);
 }
 
-/* ---- rows ---- */
+/* ---- the store ---- */
 
-static struct bytes *text_field(struct image_row *row, uint32_t tag)
-{
-    switch (tag) {
-    case steppe_Allocation_id_tag:
-        return &row->id;
-    case steppe_Allocation_namespace_tag:
-        return &row->namespace;
-    case steppe_Allocation_name_tag:
-        return &row->name;
-    case steppe_Allocation_node_id_tag:
-        return &row->node_id;
-    case steppe_Allocation_job_id_tag:
-        return &row->job_id;
-    case steppe_Allocation_task_group_tag:
-        return &row->group;
-    case steppe_Allocation_allocated_resources_tag:
-        return &row->resources;
-    case steppe_Allocation_desired_status_tag:
-        return &row->desired;
-    case steppe_Allocation_client_status_tag:
-        return &row->client;
-    default:
-        return NULL;
-    }
-}
+#define T(field) steppe_Allocation_##field##_tag
 
-static uint64_t *number_field(struct image_row *row, uint32_t tag)
-{
-    switch (tag) {
-    case steppe_Allocation_alloc_modify_index_tag:
-        return &row->alloc_modify_index;
-    case steppe_Allocation_job_version_tag:
-        return &row->job_version;
-    case steppe_Allocation_job_create_index_tag:
-        return &row->job_create_index;
-    default:
-        return NULL;
-    }
-}
-
-int image_row_read(struct bytes b, struct image_row *row)
-{
-    pb_istream_t in = pb_istream_from_buffer(b.data, b.len);
-    pb_wire_type_t type;
-    uint32_t tag;
-    bool eof;
-
-    while (pb_decode_tag(&in, &type, &tag, &eof)) {
-        uint64_t *number = type == PB_WT_VARINT ? number_field(row, tag) : NULL;
-        struct bytes *text = type == PB_WT_STRING ? text_field(row, tag) : NULL;
-        uint32_t len;
-
-        if (number) {
-            if (!pb_decode_varint(&in, number))
-                return -EBADMSG;
-        } else if (text) {
-            if (!pb_decode_varint32(&in, &len) || len > in.bytes_left)
-                return -EBADMSG;
-            *text = bytes_of(b.data + (b.len - in.bytes_left), len);
-            if (!pb_read(&in, NULL, len))
-                return -EBADMSG;
-        } else if (!pb_skip_field(&in, type)) {
-            return -EBADMSG;
-        }
-    }
-    return eof ? 0 : -EBADMSG;
-}
+struct refresh {
+    struct image *im;
+    struct store_txn *t;
+    size_t rows, rows_max;
+    uint64_t last;  /* index of the row before */
+    char *ns, *job; /* whose priority it is */
+    int priority;
+};
 
 static char *text_of(struct bytes b)
 {
     return xstrndup(b.data ? (const char *)b.data : "", b.len);
 }
 
-static bool short_text(struct bytes b, char out[static 40])
+/* Rows of one index belong together: what is left begins with a new one. */
+static bool enough(struct refresh *f, uint64_t index)
 {
-    if (b.len >= 40)
-        return false;
-    if (b.len)
-        memcpy(out, b.data, b.len);
-    out[b.len] = 0;
-    return true;
+    if (f->rows_max && f->rows >= f->rows_max && index != f->last)
+        return true;
+    f->rows++;
+    f->last = index;
+    return false;
 }
 
-int image_row_apply(struct image *im, const struct image_row *row,
-                    int (*priority)(void *user, const struct image_row *row), void *user)
+static int priority_of(struct refresh *f, const char *ns, const char *job)
 {
-    _cleanup_(freep) char *ns = NULL, *job = NULL, *group = NULL, *name = NULL;
-    steppe_AllocatedResources r = steppe_AllocatedResources_init_zero;
-    struct image_who who = {.job_version = row->job_version,
-                            .job_create_index = row->job_create_index};
-    char id[40], node_id[40], desired[40], client[40];
-    pb_istream_t in;
+    struct state_meta m = {0};
+    struct state_job row;
 
-    if (!short_text(row->id, id) || !short_text(row->node_id, node_id) ||
-        !short_text(row->desired, desired) || !short_text(row->client, client) ||
-        !image_id_parse(id, &who.id))
+    if (f->ns && strcmp(f->ns, ns) == 0 && strcmp(f->job, job) == 0)
+        return f->priority;
+    free(f->ns);
+    free(f->job);
+    f->ns = xstrdup(ns);
+    f->job = xstrdup(job);
+    f->priority = 50; /* of a purged job */
+    if (state_job_row(f->t, ns, job, &row, &m) == 0 && m.found)
+        f->priority = row.priority;
+    return f->priority;
+}
+
+static int take_row(struct refresh *f, const struct state_alloc *a, struct image_who *who)
+{
+    _cleanup_(freep) char *ns = text_of(a->view.text[T(namespace)]);
+    _cleanup_(freep) char *job = text_of(a->view.text[T(job_id)]);
+    _cleanup_(freep) char *group = text_of(a->view.text[T(task_group)]);
+    _cleanup_(freep) char *name = text_of(a->view.text[T(name)]);
+    _cleanup_(freep) char *node_id = text_of(a->view.text[T(node_id)]);
+    steppe_AllocatedResources r = steppe_AllocatedResources_init_zero;
+    struct bytes resources = a->view.text[T(allocated_resources)];
+    pb_istream_t in = pb_istream_from_buffer(resources.data, resources.len);
+
+    if (resources.len && !pb_decode(&in, steppe_AllocatedResources_fields, &r))
         return -EBADMSG;
-    if (settled(im, &who.id, image_live(desired, client), row->alloc_modify_index))
-        return 0;
-    who.namespace = ns = text_of(row->namespace);
-    who.job_id = job = text_of(row->job_id);
-    who.group = group = text_of(row->group);
-    who.name = name = text_of(row->name);
-    who.priority = priority(user, row);
-    in = pb_istream_from_buffer(row->resources.data, row->resources.len);
-    if (row->resources.len && !pb_decode(&in, steppe_AllocatedResources_fields, &r))
-        return -EBADMSG;
-    take(im, node_id, &who, &r, row->alloc_modify_index);
+    who->namespace = ns;
+    who->job_id = job;
+    who->group = group;
+    who->name = name;
+    who->priority = priority_of(f, ns, job);
+    who->job_version = a->view.num[T(job_version)];
+    who->job_create_index = a->view.num[T(job_create_index)];
+    take(f->im, node_id, who, &r, a->view.num[T(alloc_modify_index)]);
     pb_release(steppe_AllocatedResources_fields, &r);
     return 0;
+}
+
+static int on_alloc(void *user, const struct state_alloc *a)
+{
+    struct refresh *f = user;
+    struct image_who who = {0};
+
+    if (enough(f, a->view.num[T(modify_index)]))
+        return 1;
+    if (!image_id_parse(a->id, &who.id))
+        return -EBADMSG;
+    if (settled(f->im, &who.id, alloc_view_live(&a->view), a->view.num[T(alloc_modify_index)]))
+        return 0;
+    return take_row(f, a, &who);
+}
+
+static int on_node(void *user, const struct state_node *n, struct bytes spec)
+{
+    struct refresh *f = user;
+    steppe_Node node = steppe_Node_init_zero;
+    pb_istream_t in = pb_istream_from_buffer(spec.data, spec.len);
+    char *status, *eligibility;
+
+    if (enough(f, n->modify_index))
+        return 1;
+    if (!pb_decode(&in, steppe_Node_fields, &node))
+        return -EBADMSG;
+    status = node.status;
+    eligibility = node.scheduling_eligibility;
+    node.status = (char *)n->status;
+    node.scheduling_eligibility = (char *)n->eligibility;
+    node.create_index = n->create_index;
+    node.modify_index = n->modify_index;
+    image_apply_node(f->im, &node);
+    node.status = status;
+    node.scheduling_eligibility = eligibility;
+    pb_release(steppe_Node_fields, &node);
+    return 0;
+}
+
+static int mark_node(void *user, const struct state_node *n)
+{
+    struct image *im = user;
+    struct image_node *node = image_node_find(im, n->id);
+
+    if (node)
+        node->seen = true;
+    return 0;
+}
+
+/* Nodes were deleted: those that the state does not have any more go. */
+static int drop_deleted(struct image *im, struct store_txn *t)
+{
+    uint64_t deleted = 0;
+    int r = state_deleted_index(t, STATE_NODES, &deleted);
+
+    if (r || deleted <= im->node_deleted)
+        return r;
+    for (uint32_t i = 0; i < im->node_slots.n; i++)
+        im->nodes[i].seen = false;
+    r = state_nodes_each(t, mark_node, im);
+    for (uint32_t i = 0; r == 0 && i < im->node_slots.n; i++) {
+        if (im->nodes[i].present && !im->nodes[i].seen)
+            image_remove_node(im, im->nodes[i].id);
+    }
+    if (r == 0)
+        im->node_deleted = deleted;
+    return r;
+}
+
+int image_refresh(struct image *im, struct store_txn *t, size_t rows_max)
+{
+    struct refresh f = {.im = im, .t = t, .rows_max = rows_max};
+    uint64_t index, term;
+    int r = state_applied(t, &index, &term);
+
+    assert(im->undo_n == 0);
+    if (r || index == im->index)
+        return r;
+    f.last = im->node_seen;
+    r = state_nodes_changed(t, im->node_seen, on_node, &f);
+    if (r >= 0)
+        im->node_seen = r == 0 ? index : f.last;
+    if (r == 0)
+        r = drop_deleted(im, t);
+    if (r == 0) {
+        f.last = im->alloc_seen;
+        r = state_allocs_changed(t, im->alloc_seen, on_alloc, &f);
+        if (r >= 0)
+            im->alloc_seen = r == 0 ? index : f.last;
+    }
+    if (r == 0)
+        im->index = index;
+    free(f.ns);
+    free(f.job);
+    return r;
 }
