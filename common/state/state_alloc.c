@@ -303,6 +303,29 @@ static int add_stub(struct stub_list *l, const struct state_alloc *a)
 
 /* ---- the queries ---- */
 
+int state_alloc_node(struct store_txn *t, const char *id, char ret_node_id[static 37],
+                     struct state_meta *m, struct errtext *e)
+{
+    struct state_alloc a;
+    struct uuid_prefix p;
+    struct bytes node;
+    int r = uuid_prefix_parse(id, true, &p, e);
+
+    *m = (struct state_meta){0};
+    if (r)
+        return err_prefix(e, r, "alloc lookup failed: index error");
+    r = state_alloc_read(t, p.text, &a);
+    if (r == STORE_E_NOT_FOUND)
+        return 0;
+    if (r)
+        return r;
+    node = a.view.text[T(node_id)];
+    m->found = true;
+    (void)snprintf(ret_node_id, 37, "%.*s", (int)MIN(node.len, (size_t)36),
+                   (const char *)node.data);
+    return 0;
+}
+
 int state_alloc_get(struct store_txn *t, const char *id, struct strbuf *body, struct state_meta *m,
                     struct errtext *e)
 {

@@ -22,6 +22,9 @@ int state_alloc_read(struct store_txn *t, const char *id, struct state_alloc *re
 /* Watch STATE_ALLOCS, state_key_alloc(). Body: Allocation with job and legacy resources. */
 int state_alloc_get(struct store_txn *t, const char *id, struct strbuf *body, struct state_meta *m,
                     struct errtext *e);
+/* The node that an allocation is on, without reading more of it. m and e as state_alloc_get(). */
+int state_alloc_node(struct store_txn *t, const char *id, char ret_node_id[static 37],
+                     struct state_meta *m, struct errtext *e);
 /* Whole, without a watch; those that are not there are left out. Body: AllocsResponse. */
 int state_allocs_get(struct store_txn *t, char *const *ids, size_t n, struct strbuf *body,
                      struct state_meta *m);

@@ -9,6 +9,8 @@
  *     apid_route.c    the route table and what is the same for all routes
  *     apid_call.c     RPC calls, local reads, errors -> status codes
  *     apid_cache.c    JSON of a body that was rendered before
+ *     apid_stream.c   answers in parts: of node clients, to slow readers
+ *     apid_client.c   /v1/client/...: files, logs, statistics, restart, signal
  *     apid_jobs.c, apid_nodes.c, apid_agent.c, apid_metrics.c    handlers
  */
 #pragma once
@@ -19,6 +21,7 @@
 
 #include "base/strbuf.h"
 #include "bus/bus.h"
+#include "client.pb.h"
 #include "json/json.h"
 #include "rpc/rpc_methods.h"
 #include "state/state_status.h"
@@ -39,6 +42,8 @@ struct apid_limits;
 struct apid {
     struct svc_ctx *ctx;
     struct bus_gate *gate;
+    struct bus_gate *client_gate; /* to this node's own clientd; NULL when there is none */
+    atomic_bool stopping;
     struct mg_context *http;
     struct state_status_reader *status; /* NULL on a pure client node */
     pthread_rwlock_t store_lock;
@@ -79,7 +84,9 @@ struct apid_req {
     bool index_only; /* ... only X-Nomad-Index */
     bool not_pretty; /* out is not JSON: ?pretty has no meaning */
     bool close;
-    steppe_Reply reply; /* of the call: what the headers say */
+    bool streamed;         /* the answer was sent as it came: nothing is left to send */
+    struct strbuf headers; /* more lines for the answer's head, each with its end */
+    steppe_Reply reply;    /* of the call: what the headers say */
 };
 
 /* Takes the request apart. False: the answer is set already. */
@@ -96,6 +103,8 @@ bool apid_read_body(struct apid_req *r, bool required);
 /* Sets an error answer. Returns false, for `return apid_error(...)`. */
 bool apid_error(struct apid_req *r, int status, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void apid_send(struct apid_req *r);
+/* The head of an answer whose body comes in chunks (apid_stream.c). False: the reader is gone. */
+bool apid_send_head(struct apid_req *r, const char *content_type, bool chunked);
 
 /* ---- apid_call.c ---- */
 
@@ -117,6 +126,22 @@ bool apid_render(struct apid_req *r, const struct json_type *type, bool list, co
                  size_t len);
 /* Body of the *SpecificRequest messages: the object's id. */
 void apid_id_body(const char *id, struct strbuf *out);
+
+/* ---- apid_stream.c ---- */
+
+/* Asks a node client and answers with the message that it sends: a list's items or one object; type
+ * NULL: what it sends is dropped. False: the error answer is set. */
+bool apid_client_ask(struct apid_req *r, const steppe_ClientCall *call,
+                     const struct json_type *type, bool list);
+enum apid_stream_form {
+    APID_STREAM_RAW,   /* the files' bytes */
+    APID_STREAM_FRAMES /* Nomad's frames: JSON objects one behind the other */
+};
+/* Asks a node client and passes the bytes of files on as they come, for as long as they come. */
+void apid_client_stream(struct apid_req *r, const steppe_ClientCall *call,
+                        enum apid_stream_form form, const char *content_type);
+/* One frame; the heartbeat for a part without anything. */
+void apid_frame(const steppe_ClientPart *part, struct strbuf *out);
 
 /* ---- apid_cache.c ---- */
 
@@ -146,9 +171,10 @@ struct apid_route {
 /* ---- handlers ---- */
 
 apid_handler apid_jobs_register, apid_jobs_parse, apid_validate_job, apid_job, apid_eval,
-    apid_empty_list, apid_search, apid_node, apid_client_stats, apid_regions, apid_status,
-    apid_agent_self, apid_agent_members, apid_agent_servers, apid_agent_health, apid_agent_join,
-    apid_agent_force_leave, apid_raft_configuration, apid_raft_peer, apid_metrics, apid_ui;
+    apid_empty_list, apid_search, apid_node, apid_client_stats, apid_client_gc, apid_client_fs,
+    apid_client_allocation, apid_regions, apid_status, apid_agent_self, apid_agent_members,
+    apid_agent_servers, apid_agent_health, apid_agent_join, apid_agent_force_leave,
+    apid_raft_configuration, apid_raft_peer, apid_metrics, apid_ui;
 
 /* What is behind `prefix` in the path. */
 const char *apid_path_rest(const struct apid_req *r, const char *prefix);

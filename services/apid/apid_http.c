@@ -175,6 +175,7 @@ void apid_req_fini(struct apid_req *r)
     free((char *)r->location);
     strbuf_fini(&r->body);
     strbuf_fini(&r->out);
+    strbuf_fini(&r->headers);
 }
 
 const char *apid_param(const struct apid_req *r, const char *key)
@@ -322,6 +323,24 @@ static void add_meta(const struct apid_req *r, struct strbuf *h)
     }
 }
 
+bool apid_send_head(struct apid_req *r, const char *content_type, bool chunked)
+{
+    const struct conf_map *extra = &r->a->ctx->conf->http_api_response_headers;
+    _cleanup_(strbuf_fini) struct strbuf h = STRBUF_INIT;
+
+    strbuf_adds(&h, "HTTP/1.1 200 OK\r\n");
+    for (size_t i = 0; i < extra->n; i++)
+        add_header(&h, extra->keys[i], extra->values[i]);
+    strbuf_add(&h, r->headers.data ? r->headers.data : "", r->headers.len);
+    add_header(&h, "Content-Type", content_type);
+    add_header(&h, "Vary", "Accept-Encoding");
+    add_header(&h, chunked ? "Transfer-Encoding" : "Connection", chunked ? "chunked" : "close");
+    if (chunked && !keep_alive(r))
+        add_header(&h, "Connection", "close");
+    strbuf_add(&h, "\r\n", 2);
+    return mg_write(r->conn, h.data, h.len) == (int)h.len;
+}
+
 void apid_send(struct apid_req *r)
 {
     const struct conf_map *extra = &r->a->ctx->conf->http_api_response_headers;
@@ -337,6 +356,7 @@ void apid_send(struct apid_req *r)
     strbuf_add(&h, "\r\n", 2);
     for (size_t i = 0; i < extra->n; i++)
         add_header(&h, extra->keys[i], extra->values[i]);
+    strbuf_add(&h, r->headers.data ? r->headers.data : "", r->headers.len);
     add_meta(r, &h);
     if (r->content_type || r->out.len > 0)
         add_header(&h, "Content-Type", r->content_type ? r->content_type : "application/json");

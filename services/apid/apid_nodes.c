@@ -47,27 +47,6 @@ static void purge(struct apid_req *r, const char *id)
     apid_render(r, &steppe_NodeUpdateResponse_json, false, NULL, 0);
 }
 
-/* No server can reach a client node yet: what a user sees is what Nomad says of a cut-off one. */
-void apid_client_stats(struct apid_req *r)
-{
-    const char *id = apid_param(r, "node_id");
-    _cleanup_(strbuf_fini) struct strbuf req = STRBUF_INIT;
-    _cleanup_(freep) uint8_t *body = NULL;
-    steppe_Request env;
-    size_t len;
-
-    if (!id || !*id) {
-        apid_error(r, 400, "No local Node and node_id not provided");
-        return;
-    }
-    apid_id_body(id, &req);
-    if (apid_env(r, RPC_NODE_GET, &env) && apid_read(r, &env, req.data, req.len, &body, &len))
-        apid_error(r, 404, "No path to node");
-    else if (r->reply.code == 404)
-        apid_error(r, 404, "Unknown node %s", id);
-    r->meta = false;
-}
-
 void apid_node(struct apid_req *r)
 {
     const char *rest = apid_path_rest(r, "/v1/node/");

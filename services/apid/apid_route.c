@@ -10,8 +10,9 @@
 #include "job.json.h"
 #include "node.json.h"
 
-#define WRITE (APID_PUT | APID_POST)
-#define ANY   (APID_GET | WRITE | APID_DELETE)
+#define WRITE     (APID_PUT | APID_POST)
+#define ANY       (APID_GET | WRITE | APID_DELETE)
+#define ANY_OTHER (ANY | APID_OTHER)
 
 /* clang-format off */
 static const struct apid_route routes[] = {
@@ -28,7 +29,10 @@ static const struct apid_route routes[] = {
     {"/v1/search",                    WRITE,           apid_search},
     {"/v1/nodes",                     APID_GET,        NULL,                   RPC_NODE_LIST, &steppe_NodeListStub_json, true},
     {"/v1/node/",                     ANY,             apid_node},
-    {"/v1/client/stats",              APID_GET,        apid_client_stats},
+    {"/v1/client/stats",              ANY_OTHER,       apid_client_stats},
+    {"/v1/client/gc",                 ANY_OTHER,       apid_client_gc},
+    {"/v1/client/fs/",                ANY_OTHER,       apid_client_fs},
+    {"/v1/client/allocation/",        ANY_OTHER,       apid_client_allocation},
     {"/v1/regions",                   APID_GET,        apid_regions},
     {"/v1/status/leader",             APID_GET,        apid_status},
     {"/v1/status/peers",              APID_GET,        apid_status},

@@ -117,7 +117,8 @@ static int on_request(struct mg_connection *conn)
     } else if (apid_req_parse(&r)) {
         apid_route(&r);
     }
-    apid_send(&r);
+    if (!r.streamed)
+        apid_send(&r);
     status = r.status ? r.status : 200;
     atomic_fetch_add_explicit(&a->requests, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&a->request_ns, (unsigned long long)(clock_mono().ns - start.ns),
@@ -180,6 +181,21 @@ static int start_http(struct apid *a, struct errtext *e)
     return 0;
 }
 
+/* On a client node: its files and tasks need no way over a server. */
+static int open_client_gate(struct apid *a, struct errtext *e)
+{
+    _cleanup_(freep) char *clientd = conf_run_ipc(a->ctx->conf, "clientd.sock");
+    struct bus_client *client;
+    int r;
+
+    if (!a->ctx->conf->client.enabled)
+        return 0;
+    r = bus_client_new(a->ctx->bus, clientd, &client, e);
+    if (r == 0)
+        a->client_gate = bus_gate_new(a->ctx->bus, client, 0);
+    return r;
+}
+
 int apid_init(struct svc_ctx *ctx, struct errtext *e)
 {
     _cleanup_(freep) char *routerd = conf_run_ipc(ctx->conf, "routerd.sock");
@@ -200,6 +216,9 @@ int apid_init(struct svc_ctx *ctx, struct errtext *e)
     if (r < 0)
         return r;
     a->gate = bus_gate_new(ctx->bus, client, APID_SHARE_MS);
+    r = open_client_gate(a, e);
+    if (r < 0)
+        return r;
     r = start_http(a, e);
     if (r < 0)
         return r;
@@ -256,12 +275,16 @@ void apid_fini(struct svc_ctx *ctx)
     if (!a)
         return;
     ctx->user = NULL;
+    atomic_store(&a->stopping, true); /* those that wait for slow readers look at it */
     /* Handlers that wait get an answer first, or civetweb would wait for them. */
     if (a->gate)
         bus_gate_close(a->gate);
+    if (a->client_gate)
+        bus_gate_close(a->client_gate);
     if (a->http)
         stop_http(a);
     a->gate = bus_gate_free(a->gate);
+    a->client_gate = bus_gate_free(a->client_gate);
     apid_cache_free(a->cache);
     store_free(a->store);
     state_status_reader_free(a->status);

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/prng.h"
 #include "bus/bus.h"
+#include "clientd_conn.h"
 #include "fingerprint.h"
 #include "rpc.pb.h"
 #include "rpc/rpc_methods.h"
@@ -34,6 +35,7 @@ struct clientd {
     char secret[37];
     steppe_Node node;
     uv_timer_t timer;
+    struct conn *conn; /* requests from servers and the gateway */
     bool registered, stopping;
     unsigned failures;
 };
@@ -116,6 +118,7 @@ static void on_registered(void *user, int err, const steppe_Reply *rep, const ui
     }
     c->registered = true;
     log_info("node registered node=%s", c->id);
+    clientd_conn_registered(c->conn);
     accepted(c, body, len);
 }
 
@@ -173,6 +176,8 @@ int clientd_init(struct svc_ctx *ctx, struct errtext *e)
         r = conf_node_id(secret, c->secret, e);
     if (r == 0)
         r = bus_client_new(ctx->bus, endpoint, &c->routerd, e);
+    if (r == 0)
+        r = clientd_conn_new(ctx, c->id, c->secret, NULL, &c->conn, e);
     if (r < 0)
         return r;
     describe(c, conf);
@@ -207,6 +212,7 @@ void clientd_fini(struct svc_ctx *ctx)
         return;
     ctx->user = NULL;
     c->stopping = true;
+    clientd_conn_free(c->conn);
     bus_client_free(c->routerd);
     uv_close((uv_handle_t *)&c->timer, free_clientd);
 }

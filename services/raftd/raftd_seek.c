@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "client.pb.h"
 #include "raftd.h"
+#include "state/state_alloc.h"
 #include "wire/wire.h"
 
 #define FIND_MS       1000
@@ -295,9 +296,18 @@ static unsigned find_node(struct raftd *rd, const steppe_ClientCall *call, char 
     _cleanup_(store_abortp) struct store_txn *t = NULL;
     struct state_meta meta = {0};
     struct state_node node;
-    const char *id = or_empty(call->node_id);
+    const char *id = or_empty(call->node_id), *alloc = or_empty(call->alloc_id);
+    char of_alloc[37];
     int r = store_begin(rd->store, false, &t);
 
+    if (r == 0 && *alloc) {
+        r = state_alloc_node(t, alloc, of_alloc, &meta, e);
+        if (r == 0 && !meta.found) {
+            (void)err_set(e, 0, "Unknown allocation \"%s\"", alloc);
+            return 404;
+        }
+        id = of_alloc;
+    }
     if (r == 0)
         r = state_node_row(t, id, &node, &meta, e);
     if (r < 0)
