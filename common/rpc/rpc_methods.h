@@ -36,6 +36,7 @@ enum rpc_flags {
     X(JOB_SUMMARY,         25, "Job.Summary",              RAFTD, RPC_READ,  JobSpecificRequest, JobSummary)        \
     X(JOB_EVALUATIONS,     26, "Job.Evaluations",          RAFTD, RPC_READ,  JobSpecificRequest, EvalListResponse)  \
     X(JOB_ALLOCATIONS,     27, "Job.Allocations",          RAFTD, RPC_READ,  JobAllocationsRequest, AllocListResponse) \
+    X(JOB_EVALUATE,        28, "Job.Evaluate",             RAFTD, RPC_WRITE, JobEvaluateRequest, JobRegisterResponse) \
     X(EVAL_LIST,           30, "Eval.List",                RAFTD, RPC_READ,  Empty, EvalListResponse)               \
     X(EVAL_GET,            31, "Eval.GetEval",             RAFTD, RPC_READ,  EvalSpecificRequest, Evaluation)       \
     X(EVAL_ALLOCATIONS,    32, "Eval.Allocations",         RAFTD, RPC_READ,  EvalSpecificRequest, AllocListResponse) \
@@ -52,6 +53,8 @@ enum rpc_flags {
     X(NODE_ELIGIBILITY,    45, "Node.UpdateEligibility",   RAFTD, RPC_WRITE, NodeEligibilityRequest, NodeEligibilityResponse) \
     X(NODE_ALLOCS,         46, "Node.GetAllocs",           RAFTD, RPC_READ,  NodeSpecificRequest, AllocsResponse)   \
     X(NODE_CLIENT_ALLOCS,  47, "Node.GetClientAllocs",     RAFTD, RPC_READ,  ClientAllocsRequest, ClientAllocsResponse) \
+    X(NODE_UPDATE_ALLOC,   48, "Node.UpdateAlloc",         RAFTD, RPC_WRITE, NodeUpdateAllocRequest, GenericResponse) \
+    X(NODE_EVALUATE,       49, "Node.Evaluate",            RAFTD, RPC_WRITE, NodeSpecificRequest, NodeEvaluateResponse) \
     X(SEARCH_PREFIX,       50, "Search.PrefixSearch",      RAFTD, RPC_READ,  SearchRequest, SearchResponse)         \
     X(SERF_MEMBERS,        60, "Serf.Members",             SERFD, RPC_READ | RPC_LOCAL, Empty, MemberList)          \
     X(SERF_JOIN,           61, "Serf.Join",                SERFD, RPC_LOCAL, SerfJoinRequest, SerfJoinResponse)     \
@@ -69,6 +72,7 @@ enum rpc_flags {
     X(REGION_LIST,         70, "Region.List",              RAFTD, RPC_READ | RPC_LOCAL, Empty, RegionListResponse)     \
     X(ALLOC_LIST,          80, "Alloc.List",               RAFTD, RPC_READ,  AllocListRequest, AllocListResponse)   \
     X(ALLOC_GET,           81, "Alloc.GetAlloc",           RAFTD, RPC_READ,  AllocSpecificRequest, Allocation)      \
+    X(ALLOC_STOP,          82, "Alloc.Stop",               RAFTD, RPC_WRITE, AllocSpecificRequest, AllocStopResponse) \
     X(ALLOCS_GET,          83, "Alloc.GetAllocs",          RAFTD, RPC_READ,  AllocsGetRequest, AllocsResponse)
 /* clang-format on */
 

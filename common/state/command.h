@@ -25,7 +25,8 @@
     X(CONFIG_PUT, 8, 1, 1)                                                                         \
     X(PLAN_APPLY, 9, 1, 64)                                                                        \
     X(ALLOC_CLIENT_UPDATE, 10, 1, 2)                                                               \
-    X(ALLOC_TRANSITION, 11, 1, 2)
+    X(ALLOC_TRANSITION, 11, 1, 2)                                                                  \
+    X(NODE_EVALUATE, 12, 0, 0)
 
 enum command_type {
 #define X(id, number, blobs_min, blobs_max) COMMAND_##id = (number),

@@ -44,6 +44,8 @@ static fsm_command_fn *fsm_command(unsigned type)
         return fsm_alloc_client_update;
     case COMMAND_ALLOC_TRANSITION:
         return fsm_alloc_transition;
+    case COMMAND_NODE_EVALUATE:
+        return fsm_node_evaluate;
     }
     return NULL;
 }

@@ -38,8 +38,10 @@ struct fsm_result {
 /*
  * Replies: JOB_REGISTER JobRegisterResponse (eval_id eval_create_index job_modify_index index),
  * JOB_DEREGISTER JobDeregisterResponse, NODE_REGISTER and NODE_STATUS NodeUpdateResponse (index
- * node_modify_index), NODE_ELIGIBILITY NodeEligibilityResponse, NODE_DEREGISTER and EVAL_UPDATE
- * GenericResponse, CONFIG_PUT ConfigPutResponse, NOOP and the other kinds an empty body.
+ * node_modify_index eval_ids eval_create_index), NODE_ELIGIBILITY NodeEligibilityResponse,
+ * NODE_EVALUATE NodeEvaluateResponse, NODE_DEREGISTER, EVAL_UPDATE and ALLOC_CLIENT_UPDATE
+ * GenericResponse, ALLOC_TRANSITION AllocStopResponse or JobRegisterResponse, PLAN_APPLY PlanResult
+ * (index placed stopped), CONFIG_PUT ConfigPutResponse, NOOP and the other kinds an empty body.
  */
 
 struct fsm;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "job.pb.h"
 #include "member.pb.h"
 #include "rpc.pb.h"
 
@@ -345,6 +346,38 @@ static int fsm_transition_apply(struct fsm_ctx *c, struct bytes item)
     return r;
 }
 
+/* The id of the first evaluation of a list. */
+static struct bytes fsm_first_eval_id(struct bytes evals)
+{
+    struct row_field f;
+
+    if (!row_next(&evals, &f) || f.wire != ROW_BYTES)
+        return (struct bytes){0};
+    for (struct bytes rest = f.data; row_next(&rest, &f);) {
+        if (f.tag == steppe_Evaluation_id_tag)
+            return f.data;
+    }
+    return (struct bytes){0};
+}
+
+static void fsm_transition_reply(struct fsm_ctx *c, const steppe_AllocTransitionCommand *m,
+                                 struct bytes evals)
+{
+    struct bytes id = fsm_first_eval_id(evals);
+
+    if (!m->job_reply) {
+        if (id.len)
+            row_bytes(c->body, steppe_AllocStopResponse_eval_id_tag, id);
+        row_u64(c->body, steppe_AllocStopResponse_index_tag, c->index);
+        return;
+    }
+    if (id.len)
+        row_bytes(c->body, steppe_JobRegisterResponse_eval_id_tag, id);
+    row_u64(c->body, steppe_JobRegisterResponse_eval_create_index_tag, c->index);
+    row_u64(c->body, steppe_JobRegisterResponse_job_modify_index_tag, m->job_modify_index);
+    row_u64(c->body, steppe_JobRegisterResponse_index_tag, c->index);
+}
+
 int fsm_alloc_transition(struct fsm_ctx *c)
 {
     struct bytes evals = c->cmd->blobs_n > 1 ? c->cmd->blobs[1] : (struct bytes){0};
@@ -364,6 +397,6 @@ int fsm_alloc_transition(struct fsm_ctx *c)
     if (r == 0)
         r = fsm_each(c, evals, 1, "", fsm_eval_put);
     if (r == 0)
-        row_u64(c->body, steppe_GenericResponse_index_tag, c->index);
+        fsm_transition_reply(c, &m, evals);
     return r;
 }

@@ -118,13 +118,17 @@ int fsm_eval_purge(struct fsm_ctx *c, struct bytes nsid)
     }
 }
 
-/* Room for one more: the oldest that is done goes, else the oldest. */
+/*
+ * Room for one more: the oldest that is done goes. One that is not done may be all that remembers
+ * a delayed retry, so the oldest of those goes only when there are absurdly many.
+ */
 static int fsm_eval_make_room(struct fsm_ctx *c, struct bytes nsid)
 {
     struct fsm_eval_scan scan;
     int r = fsm_eval_scan(c, nsid, &scan);
 
-    if (r || scan.census.n < STATE_JOB_EVALS_MAX)
+    if (r || scan.census.n < STATE_JOB_EVALS_MAX ||
+        (!scan.has_terminal && scan.census.n < STATE_JOB_EVALS_OPEN_MAX))
         return r;
     return fsm_eval_drop(c, nsid, scan.has_terminal ? &scan.terminal : &scan.first);
 }
@@ -214,6 +218,8 @@ int fsm_eval_create(struct fsm_ctx *c, struct bytes nsid, const struct fsm_eval_
     e.triggered_by = (char *)n->triggered_by;
     e.job_id = (char *)n->job_id;
     e.job_modify_index = n->job_modify_index;
+    e.node_id = (char *)n->node_id;
+    e.node_modify_index = n->node_modify_index;
     e.status = (char *)state_eval_status_name(STATE_EVAL_PENDING);
     e.create_index = e.modify_index = c->index;
     e.create_time = e.modify_time = c->cmd->now.ns;

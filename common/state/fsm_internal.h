@@ -85,6 +85,7 @@ int fsm_config_put(struct fsm_ctx *c);
 int fsm_plan_apply(struct fsm_ctx *c);
 int fsm_alloc_client_update(struct fsm_ctx *c);
 int fsm_alloc_transition(struct fsm_ctx *c);
+int fsm_node_evaluate(struct fsm_ctx *c);
 
 /* ---- evaluations, for jobs ---- */
 
@@ -93,6 +94,8 @@ struct fsm_eval_new {
     const char *id, *ns, *job_id, *type, *triggered_by;
     int priority;
     uint64_t job_modify_index;
+    const char *node_id; /* or NULL: of which node this is about, and */
+    uint64_t node_modify_index;
 };
 /* Refuses an id that is no UUID or taken. */
 int fsm_eval_check_new(struct fsm_ctx *c, const char *id);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/prng.h"
 #include "member.pb.h"
 #include "rpc.pb.h"
 
@@ -14,6 +15,7 @@
 #define NODE_EVENT_HEARTBEAT_BACK "Node reregistered by heartbeat"
 #define NODE_EVENT_ELIGIBLE       "Node marked as eligible for scheduling"
 #define NODE_EVENT_INELIGIBLE     "Node marked as ineligible for scheduling"
+#define FSM_PRIORITY_DEFAULT      50
 #define NODE_EVENT_SUBSYSTEM      "Cluster"
 
 static bool node_status_valid(const char *s)
@@ -132,6 +134,140 @@ static void fsm_node_reply(struct fsm_ctx *c, uint64_t modify_index)
     row_u64(c->body, steppe_NodeUpdateResponse_node_modify_index_tag, modify_index);
 }
 
+/* ---- evaluations of all that has to do with a node ---- */
+
+/* The jobs to evaluate, each once. */
+struct fsm_node_jobs {
+    struct row_key *v;
+    size_t n, cap;
+};
+
+static void fsm_node_job_add(struct fsm_node_jobs *jobs, struct bytes nsid)
+{
+    struct row_key *key;
+
+    for (size_t i = jobs->n; i-- > 0;) {
+        if (bytes_eq(row_key_bytes(&jobs->v[i]), nsid))
+            return;
+    }
+    if (jobs->n == jobs->cap) {
+        jobs->cap = jobs->cap ? jobs->cap * 2 : 16;
+        jobs->v = xrealloc(jobs->v, jobs->cap * sizeof(*jobs->v));
+    }
+    key = &jobs->v[jobs->n++];
+    key->len = 0;
+    key->failed = false;
+    row_key_add(key, nsid.data, nsid.len);
+}
+
+/* Jobs of allocations that have not ended on this node, then every system job. */
+static int fsm_node_jobs_find(struct fsm_ctx *c, const uint8_t node[static 16],
+                              struct fsm_node_jobs *jobs)
+{
+    struct bytes key, value;
+    struct store_cursor cur;
+    struct fsm_alloc a;
+    int r = store_scan(c->t, STATE_NODE_ALLOCS, bytes_of(node, 16), &cur);
+
+    while (r == 0 && (r = store_next(&cur, &key, &value)) == 0) {
+        if (key.len != 32)
+            continue;
+        r = fsm_alloc_read(c, key.data + 16, &a);
+        if (r == 0 && !alloc_client_terminal(alloc_view_client(&a.v)))
+            fsm_node_job_add(jobs, row_key_bytes(&a.nsid));
+    }
+    store_scan_end(&cur);
+    if (r != STORE_E_NOT_FOUND)
+        return err_trace(r > 0 ? -EBADMSG : r);
+    r = store_scan(c->t, STATE_SYSTEM_JOBS, (struct bytes){0}, &cur);
+    while (r == 0 && (r = store_next(&cur, &key, &value)) == 0)
+        fsm_node_job_add(jobs, key);
+    store_scan_end(&cur);
+    return r == STORE_E_NOT_FOUND ? 0 : err_trace(r);
+}
+
+/* Where a reply says which evaluations were made. */
+struct fsm_node_reply {
+    uint32_t eval_ids, eval_create_index;
+};
+
+static int fsm_node_eval(struct fsm_ctx *c, struct bytes nsid, const char *eval_id,
+                         const char *node_id)
+{
+    char ns[STATE_NAMESPACE_LEN_MAX + 1], job[STATE_JOB_ID_LEN_MAX + 1];
+    struct bytes ns_bytes = fsm_nsid_ns(nsid), job_bytes = fsm_nsid_id(nsid);
+    struct fsm_eval_new e = {
+        .id = eval_id,
+        .ns = ns,
+        .job_id = job,
+        .type = "service", /* a purged job's: its allocations are stopped by whoever looks */
+        .triggered_by = "node-update",
+        .priority = FSM_PRIORITY_DEFAULT,
+        .node_id = node_id,
+        .node_modify_index = c->index,
+    };
+    steppe_JobRow row;
+    int r = fsm_job_read(c, nsid, &row);
+
+    if (r < 0)
+        return r;
+    if (r == 0) {
+        e.type = row.type;
+        e.priority = row.priority;
+        e.job_modify_index = row.modify_index;
+    }
+    snprintf(ns, sizeof(ns), "%.*s", (int)ns_bytes.len, (const char *)ns_bytes.data);
+    snprintf(job, sizeof(job), "%.*s", (int)job_bytes.len, (const char *)job_bytes.data);
+    r = fsm_eval_create(c, nsid, &e);
+    return r ? r : fsm_job_refresh(c, nsid, NULL, 0, false);
+}
+
+/* One for each job, with ids from the seed; says in the reply which. Seed 0: none. */
+static int fsm_node_evals(struct fsm_ctx *c, struct bytes id, uint64_t seed,
+                          struct fsm_node_reply reply)
+{
+    struct fsm_node_jobs jobs = {0};
+    char eval_id[UUID_TEXT_LEN + 1], node_id[UUID_TEXT_LEN + 1];
+    uint8_t node[16];
+    struct prng prng;
+    bool any = false;
+    int r = 0;
+
+    if (!seed || !row_uuid_read(id, node))
+        return 0;
+    row_uuid_text(node, node_id);
+    prng_seed(&prng, seed);
+    r = fsm_node_jobs_find(c, node, &jobs);
+    for (size_t i = 0; r == 0 && i < jobs.n; i++) {
+        struct bytes there;
+
+        uuid_from_prng(&prng, eval_id);
+        r = store_get(c->t, STATE_EVALS, bytes_text(eval_id), &there);
+        if (r == 0)
+            continue; /* a seed that came twice */
+        if (r > 0)
+            r = fsm_node_eval(c, row_key_bytes(&jobs.v[i]), eval_id, node_id);
+        if (r == 0 && reply.eval_ids)
+            row_text(c->body, reply.eval_ids, eval_id);
+        any = true;
+    }
+    if (any && reply.eval_ids)
+        row_u64(c->body, reply.eval_create_index, c->index);
+    free(jobs.v);
+    return err_trace(r);
+}
+
+static const struct fsm_node_reply node_update_reply = {
+    steppe_NodeUpdateResponse_eval_ids_tag,
+    steppe_NodeUpdateResponse_eval_create_index_tag,
+};
+
+/* Nomad's rule: a node that is down, or has become ready. */
+static bool fsm_node_turns(const char *was, const char *is)
+{
+    return strcmp(is, "down") == 0 || (strcmp(is, "ready") == 0 && strcmp(was, "ready") != 0);
+}
+
 /* ---- register ---- */
 
 /* Eligibility, creation and events stay with the node, the rest is as it says now. */
@@ -166,6 +302,7 @@ int fsm_node_register(struct fsm_ctx *c)
     steppe_NodeRegisterCommand m;
     struct fsm_change what = {.registered = true};
     steppe_NodeRow row;
+    char status_was[sizeof(row.status)] = "initializing";
     uint8_t buf[STATE_KEY_MAX];
     struct bytes id, old;
     uint64_t was = 0;
@@ -182,8 +319,10 @@ int fsm_node_register(struct fsm_ctx *c)
         return fsm_refuse(c, 400, "invalid status for node");
     if (m.eligibility[0] && !node_eligibility_valid(m.eligibility))
         return fsm_refuse(c, 400, "invalid scheduling eligibility \"%s\"", m.eligibility);
-    if (fsm_node_read(c, id, &row) == 0)
+    if (fsm_node_read(c, id, &row) == 0) {
         what.was_ready = fsm_node_ready(&row);
+        memcpy(status_was, row.status, sizeof(status_was));
+    }
     r = fsm_node_merge(c, id, &m, &row, &was);
     if (r)
         return r;
@@ -198,7 +337,9 @@ int fsm_node_register(struct fsm_ctx *c)
     what.is_ready = fsm_node_ready(&row);
     fsm_node_note(c, id, what);
     fsm_node_reply(c, c->index);
-    return 0;
+    if (!fsm_node_turns(status_was, row.status))
+        return 0;
+    return fsm_node_evals(c, id, m.eval_seed, node_update_reply);
 }
 
 /* ---- the rest ---- */
@@ -208,6 +349,7 @@ int fsm_node_status(struct fsm_ctx *c)
     steppe_NodeStatusCommand m;
     steppe_NodeRow row;
     uint8_t buf[STATE_KEY_MAX];
+    bool turns = false;
     struct bytes id;
     int r = fsm_body(c, steppe_NodeStatusCommand_fields, &m, sizeof(m));
 
@@ -221,6 +363,7 @@ int fsm_node_status(struct fsm_ctx *c)
     if (strcmp(row.status, m.status) != 0) {
         struct fsm_change what = {.was_ready = fsm_node_ready(&row)};
 
+        turns = fsm_node_turns(row.status, m.status);
         if (m.event[0])
             fsm_node_event(c, &row, m.event);
         else if (strcmp(row.status, "down") == 0)
@@ -234,7 +377,7 @@ int fsm_node_status(struct fsm_ctx *c)
         fsm_node_note(c, id, what);
     }
     fsm_node_reply(c, row.modify_index);
-    return 0;
+    return turns ? fsm_node_evals(c, id, m.eval_seed, node_update_reply) : 0;
 }
 
 int fsm_node_eligibility(struct fsm_ctx *c)
@@ -266,7 +409,32 @@ int fsm_node_eligibility(struct fsm_ctx *c)
     fsm_node_note(c, id, what);
     row_u64(c->body, steppe_NodeEligibilityResponse_node_modify_index_tag, c->index);
     row_u64(c->body, steppe_NodeEligibilityResponse_index_tag, c->index);
-    return 0;
+    if (strcmp(row.eligibility, "eligible") != 0)
+        return 0;
+    return fsm_node_evals(
+        c, id, m.eval_seed,
+        (struct fsm_node_reply){steppe_NodeEligibilityResponse_eval_ids_tag,
+                                steppe_NodeEligibilityResponse_eval_create_index_tag});
+}
+
+int fsm_node_evaluate(struct fsm_ctx *c)
+{
+    steppe_NodeEvaluateCommand m;
+    steppe_NodeRow row;
+    uint8_t buf[STATE_KEY_MAX];
+    struct bytes id;
+    int r = fsm_body(c, steppe_NodeEvaluateCommand_fields, &m, sizeof(m));
+
+    if (r == 0)
+        r = fsm_node_find(c, m.node_id, buf, &id, &row);
+    if (r)
+        return r;
+    row_u64(c->body, steppe_NodeEvaluateResponse_node_modify_index_tag, row.modify_index);
+    row_u64(c->body, steppe_NodeEvaluateResponse_index_tag, c->index);
+    return fsm_node_evals(
+        c, id, m.eval_seed,
+        (struct fsm_node_reply){steppe_NodeEvaluateResponse_eval_ids_tag,
+                                steppe_NodeEvaluateResponse_eval_create_index_tag});
 }
 
 int fsm_node_deregister(struct fsm_ctx *c)
@@ -298,7 +466,10 @@ int fsm_node_deregister(struct fsm_ctx *c)
     fsm_touch(c, STATE_NODES, id);
     if (r)
         return err_trace(r > 0 ? -EBADMSG : r);
+    r = store_del(c->t, STATE_NODE_ALLOCS, bytes_of(id16, sizeof(id16)));
+    if (r < 0)
+        return err_trace(r);
     fsm_node_note(c, id, (struct fsm_change){.deleted = true, .was_ready = fsm_node_ready(&row)});
     row_u64(c->body, steppe_GenericResponse_index_tag, c->index);
-    return 0;
+    return fsm_node_evals(c, id, m.eval_seed, (struct fsm_node_reply){0});
 }

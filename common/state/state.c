@@ -321,11 +321,11 @@ static int state_id_cmp(const void *a, const void *b)
 int state_job_evaluations(struct store_txn *t, const char *ns, const char *id, struct strbuf *body,
                           struct state_meta *m)
 {
-    char ids[STATE_JOB_EVALS_MAX + 1][UUID_TEXT_LEN + 1];
+    char(*ids)[UUID_TEXT_LEN + 1] = NULL;
     struct row_key nsid, prefix;
     struct bytes key, value;
     struct store_cursor c;
-    size_t n = 0;
+    size_t n = 0, cap = 0;
     int r = state_table_index(t, STATE_EVALS, &m->index);
 
     m->found = true;
@@ -334,8 +334,13 @@ int state_job_evaluations(struct store_txn *t, const char *ns, const char *id, s
         return r;
     row_key_of_job(&prefix, row_key_bytes(&nsid));
     r = store_scan(t, STATE_JOB_EVALS, row_key_bytes(&prefix), &c);
-    while (r == 0 && n < ARRAY_LEN(ids) && (r = store_next(&c, &key, &value)) == 0) {
+    while (r == 0 && (r = store_next(&c, &key, &value)) == 0) {
         size_t at = prefix.len + ROW_JOB_EVAL_TAIL;
+
+        if (n == cap) {
+            cap = cap ? cap * 2 : 16;
+            ids = xrealloc(ids, cap * sizeof(*ids));
+        }
 
         if (key.len != at + UUID_TEXT_LEN) {
             r = -EBADMSG;
@@ -347,9 +352,11 @@ int state_job_evaluations(struct store_txn *t, const char *ns, const char *id, s
     store_scan_end(&c);
     if (r == STORE_E_NOT_FOUND)
         r = 0;
-    qsort(ids, n, sizeof(ids[0]), state_id_cmp);
+    if (n)
+        qsort(ids, n, sizeof(ids[0]), state_id_cmp);
     for (size_t i = 0; r == 0 && i < n; i++)
         r = state_eval_append(t, ids[i], body);
+    free(ids);
     return state_list_end(r, body);
 }
 

@@ -66,11 +66,12 @@ bool state_table_replicated(enum state_table table);
 #define STATE_JOB_ID_LEN_MAX    320
 #define STATE_VALUE_MAX         (64u << 20)
 
-#define STATE_JOB_VERSIONS_MAX 6  /* kept per job, as Nomad's JobTrackedVersions */
-#define STATE_JOB_EVALS_MAX    64 /* kept per job; the oldest terminal one goes first */
-#define STATE_NODE_EVENTS_MAX  10
-#define STATE_GROUP_LEN_MAX    300   /* a task group's name, of one that has allocations */
-#define STATE_RETRIES_SPAN     16384 /* log entries for which an idempotency key is remembered */
+#define STATE_JOB_VERSIONS_MAX   6    /* kept per job, as Nomad's JobTrackedVersions */
+#define STATE_JOB_EVALS_MAX      64   /* kept per job: beyond, the oldest terminal one goes, and */
+#define STATE_JOB_EVALS_OPEN_MAX 1024 /* beyond, when none is terminal, the oldest one */
+#define STATE_NODE_EVENTS_MAX    10
+#define STATE_GROUP_LEN_MAX      300   /* a task group's name, of one that has allocations */
+#define STATE_RETRIES_SPAN       16384 /* log entries for which an idempotency key is remembered */
 
 /* Nomad's evaluation states; those from COMPLETE on are terminal. */
 #define STATE_EVAL_STATUSES(X)                                                                     \

@@ -223,6 +223,7 @@ unsigned test_node_register(struct test_state *ts, const struct test_node *n)
     snprintf(m.node_id, sizeof(m.node_id), "%s", n->id);
     snprintf(m.secret_id, sizeof(m.secret_id), "%s", test_or(n->secret, "s3cret"));
     snprintf(m.status, sizeof(m.status), "%s", test_or(n->status, ""));
+    m.eval_seed = n->eval_seed;
     node.id = stub.id = (char *)n->id;
     node.name = stub.name = (char *)test_or(n->name, "node");
     node.datacenter = stub.datacenter = (char *)"dc1";

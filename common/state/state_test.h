@@ -55,6 +55,7 @@ void test_job_command(struct strbuf *out, const struct test_job *j, int64_t now)
 
 struct test_node {
     const char *id, *secret, *status, *name;
+    uint64_t eval_seed;
 };
 unsigned test_node_register(struct test_state *ts, const struct test_node *n);
 unsigned test_node_status(struct test_state *ts, const char *id, const char *status,
@@ -83,9 +84,14 @@ struct test_plan {
 unsigned test_plan(struct test_state *ts, const struct test_plan *p);
 /* The bytes of one placement. */
 void test_place_encode(const struct test_placement *p, struct strbuf *out);
+/* A node command with a seed for evaluations. */
+unsigned test_node_turn(struct test_state *ts, const char *id, const char *status, uint64_t seed);
 /* One allocation's status with one task state; description "" is none. */
 unsigned test_client_update(struct test_state *ts, const char *node, const char *id,
                             const char *status, const char *description);
+/* It failed, with an evaluation of its job. */
+unsigned test_client_failed(struct test_state *ts, const char *node, const char *id,
+                            const char *job, const char *eval_id);
 /* Wishes that it migrates; eval_id NULL: no evaluation. */
 unsigned test_transition(struct test_state *ts, const char *id, const char *job,
                          const char *eval_id);

@@ -131,15 +131,15 @@ unsigned test_plan(struct test_state *ts, const struct test_plan *p)
     return code;
 }
 
-unsigned test_client_update(struct test_state *ts, const char *node, const char *id,
-                            const char *status, const char *description)
+static unsigned client_update(struct test_state *ts, const char *node, const char *id,
+                              const char *status, const char *description, struct bytes evals)
 {
     steppe_AllocClientUpdateCommand m = steppe_AllocClientUpdateCommand_init_zero;
     steppe_Allocation a = steppe_Allocation_init_zero;
     steppe_NodeUpdateAllocRequest req = {.allocs = &a, .allocs_count = 1};
     steppe_Allocation_TaskStatesEntry state = {.key = (char *)"t", .has_value = true};
     struct strbuf text = STRBUF_INIT;
-    struct bytes blob;
+    struct bytes blobs[2] = {{0}, evals};
     unsigned code;
 
     snprintf(m.node_id, sizeof(m.node_id), "%s", node);
@@ -150,9 +150,29 @@ unsigned test_client_update(struct test_state *ts, const char *node, const char 
     a.task_states = &state;
     a.task_states_count = 1;
     REQUIRE(row_encode(steppe_NodeUpdateAllocRequest_fields, &req, &text) == 0);
-    blob = strbuf_bytes(&text);
-    code = test_apply(ts, COMMAND_ALLOC_CLIENT_UPDATE, &m, &blob, 1);
+    blobs[0] = strbuf_bytes(&text);
+    code = test_apply(ts, COMMAND_ALLOC_CLIENT_UPDATE, &m, blobs, evals.len ? 2 : 1);
     strbuf_fini(&text);
+    return code;
+}
+
+unsigned test_client_update(struct test_state *ts, const char *node, const char *id,
+                            const char *status, const char *description)
+{
+    return client_update(ts, node, id, status, description, (struct bytes){0});
+}
+
+unsigned test_client_failed(struct test_state *ts, const char *node, const char *id,
+                            const char *job, const char *eval_id)
+{
+    struct strbuf eval = STRBUF_INIT, evals = STRBUF_INIT;
+    unsigned code;
+
+    eval_encode(eval_id, job, &eval);
+    row_bytes(&evals, 1, strbuf_bytes(&eval));
+    code = client_update(ts, node, id, "failed", "Failed tasks", strbuf_bytes(&evals));
+    strbuf_fini(&eval);
+    strbuf_fini(&evals);
     return code;
 }
 
@@ -181,6 +201,16 @@ unsigned test_transition(struct test_state *ts, const char *id, const char *job,
     strbuf_fini(&eval);
     strbuf_fini(&evals);
     return code;
+}
+
+unsigned test_node_turn(struct test_state *ts, const char *id, const char *status, uint64_t seed)
+{
+    steppe_NodeStatusCommand m = steppe_NodeStatusCommand_init_zero;
+
+    snprintf(m.node_id, sizeof(m.node_id), "%s", id);
+    snprintf(m.status, sizeof(m.status), "%s", status);
+    m.eval_seed = seed;
+    return test_apply(ts, COMMAND_NODE_STATUS, &m, NULL, 0);
 }
 
 /* ---- the check ---- */

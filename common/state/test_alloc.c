@@ -660,8 +660,125 @@ START_TEST(test_changes)
 }
 END_TEST
 
+/* ---- evaluations of a node's jobs ---- */
+
+/* "job type trigger; ..." of the evaluations that the last command made, by its reply. */
+static const char *node_evals(void)
+{
+    static char line[300];
+    steppe_NodeUpdateResponse rep;
+    int n = 0;
+
+    line[0] = 0;
+    ck_assert_uint_eq(ts.result.code, 0);
+    ck_assert_int_eq(
+        row_decode(steppe_NodeUpdateResponse_fields, strbuf_bytes(&ts.body), &rep, sizeof(rep)), 0);
+    ck_assert_uint_eq(rep.eval_create_index, rep.eval_ids_count ? ts.index : 0);
+    for (size_t i = 0; i < rep.eval_ids_count; i++) {
+        steppe_Evaluation e;
+
+        QUERY(steppe_Evaluation_fields, &e,
+              state_eval_get(t, rep.eval_ids[i], &body, &meta, &error));
+        ck_assert(meta.found);
+        ck_assert_str_eq(e.node_id, NODE);
+        ck_assert_uint_eq(e.node_modify_index, ts.index);
+        ck_assert_str_eq(e.status, "pending");
+        n += snprintf(line + n, sizeof(line) - (size_t)n, "%s %s %s; ", e.job_id, e.type,
+                      e.triggered_by);
+        row_release(steppe_Evaluation_fields, &e);
+    }
+    row_release(steppe_NodeUpdateResponse_fields, &rep);
+    return line;
+}
+
+START_TEST(test_node_evals)
+{
+    steppe_NodeEligibilityCommand el = {.node_id = "00000000-0000-4000-8000-000000000100",
+                                        .eligibility = "ineligible",
+                                        .eval_seed = 7};
+    steppe_NodeEvaluateCommand ev = {.node_id = "00000000-0000-4000-8000-000000000100",
+                                     .eval_seed = 9};
+    steppe_NodeEvaluateResponse rep;
+
+    begin();
+    test_job_register(&ts, &(struct test_job){.id = "sys", .type = "system"});
+    test_job_register(&ts, &(struct test_job){.id = "batch", .type = "batch"});
+    place(A);
+    test_plan(&ts,
+              &(struct test_plan){.place = {{.id = B, .node = NODE, .eval = EVAL, .job = "batch"},
+                                            {.id = C, .node = NODE2, .eval = EVAL, .job = "web"}}});
+    test_client_update(&ts, NODE, B, "complete", "");
+    test_node_turn(&ts, NODE, "down", 1);
+    ck_assert_str_eq(node_evals(), "web service node-update; sys system node-update; ");
+    test_node_turn(&ts, NODE, "down", 2); /* no change */
+    ck_assert_str_eq(node_evals(), "");
+    test_node_turn(&ts, NODE, "initializing", 3);
+    ck_assert_str_eq(node_evals(), "");
+    test_node_turn(&ts, NODE, "ready", 4);
+    ck_assert_str_eq(node_evals(), "web service node-update; sys system node-update; ");
+    test_node_register(&ts, &(struct test_node){.id = NODE, .status = "ready", .eval_seed = 5});
+    ck_assert_str_eq(node_evals(), "");
+    test_node_turn(&ts, NODE, "down", 0);
+    ck_assert_str_eq(node_evals(), ""); /* nobody wants any */
+    test_node_register(&ts, &(struct test_node){.id = NODE, .status = "ready", .eval_seed = 6});
+    ck_assert_str_eq(node_evals(), "web service node-update; sys system node-update; ");
+    test_node_turn(&ts, NODE, "down", 6); /* the same ids once more: not again */
+    ck_assert_str_eq(node_evals(), "");
+    test_node_turn(&ts, NODE, "ready", 8);
+
+    test_apply(&ts, COMMAND_NODE_ELIGIBILITY, &el, NULL, 0);
+    test_apply(&ts, COMMAND_NODE_EVALUATE, &ev, NULL, 0);
+    ck_assert_int_eq(
+        row_decode(steppe_NodeEvaluateResponse_fields, strbuf_bytes(&ts.body), &rep, sizeof(rep)),
+        0);
+    ck_assert_uint_eq(rep.eval_ids_count, 2);
+    ck_assert_uint_eq(rep.index, ts.index);
+    ck_assert_uint_eq(rep.node_modify_index, ts.index - 1);
+    row_release(steppe_NodeEvaluateResponse_fields, &rep);
+    snprintf(ev.node_id, sizeof(ev.node_id), "%s", NODE2);
+    ck_assert_uint_eq(test_apply(&ts, COMMAND_NODE_EVALUATE, &ev, NULL, 0), 404);
+    test_job_deregister(&ts, "default", "sys", true, EVAL2);
+    test_job_deregister(&ts, "default", "web", true, test_uuid(3));
+    test_node_turn(&ts, NODE, "down", 10);
+    ck_assert_str_eq(node_evals(), "web service node-update; "); /* its allocation is still there */
+    test_allocs_check(&ts);
+}
+END_TEST
+
+START_TEST(test_update_with_evals)
+{
+    steppe_Allocation a;
+    steppe_Evaluation e;
+
+    begin();
+    place(A);
+    test_eval_status(&ts, EVAL, "web", "complete", NULL, 0);
+    test_client_failed(&ts, NODE, A, "web", EVAL2);
+    ck_assert_str_eq(job_line("web"), "pending: g 0 0 0 0 1 0; h 0 0 0 0 0 0;");
+    QUERY(steppe_Evaluation_fields, &e, state_eval_get(t, EVAL2, &body, &meta, &error));
+    ck_assert(meta.found);
+    row_release(steppe_Evaluation_fields, &e);
+    /* a plan brings its follow-up along */
+    test_plan(&ts, &(struct test_plan){
+                       .stop = {{.id = A, .node = NODE, .followup = test_uuid(9)}},
+                       .eval_id = test_uuid(9),
+                       .eval_job = "web",
+                   });
+    a = alloc_of(A);
+    ck_assert_str_eq(a.followup_eval_id, test_uuid(9));
+    ck_assert_str_eq(a.desired_status, "run");
+    ck_assert_uint_eq(a.alloc_modify_index, 3); /* of no interest to the client */
+    row_release(steppe_Allocation_fields, &a);
+    QUERY(steppe_Evaluation_fields, &e, state_eval_get(t, test_uuid(9), &body, &meta, &error));
+    ck_assert(meta.found);
+    row_release(steppe_Evaluation_fields, &e);
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
+    tcase_add_test(tc, test_node_evals);
+    tcase_add_test(tc, test_update_with_evals);
     tcase_add_test(tc, test_place);
     tcase_add_test(tc, test_get_many);
     tcase_add_test(tc, test_place_refused);

@@ -467,15 +467,20 @@ START_TEST(test_eval_bound)
     }
     test_eval_status(&ts, test_uuid(5), "web", "complete", NULL, 0);
     ck_assert_uint_eq(job_evals("web"), STATE_JOB_EVALS_MAX);
-    j.eval_id = test_uuid(100);
+    j.eval_id = test_uuid(2000);
     test_job_register(&ts, &j);
     ck_assert_uint_eq(job_evals("web"), STATE_JOB_EVALS_MAX);
     ck_assert_str_eq(eval_line(test_uuid(5)), "(none)");
+    /* one that waits is dropped when there are absurdly many only */
+    for (unsigned i = STATE_JOB_EVALS_MAX; i < STATE_JOB_EVALS_OPEN_MAX; i++) {
+        j.eval_id = test_uuid(2001 + i);
+        test_job_register(&ts, &j);
+    }
     ck_assert_str_eq(eval_line(test_uuid(1)), "pending job-register c1 m1");
-    j.eval_id = test_uuid(101);
+    j.eval_id = test_uuid(4000);
     test_job_register(&ts, &j);
     ck_assert_str_eq(eval_line(test_uuid(1)), "(none)");
-    ck_assert_uint_eq(job_evals("web"), STATE_JOB_EVALS_MAX);
+    ck_assert_uint_eq(job_evals("web"), STATE_JOB_EVALS_OPEN_MAX);
 }
 END_TEST
 

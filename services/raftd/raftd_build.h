@@ -15,6 +15,7 @@ struct building {
     struct raftd *rd;
     struct raftd_proposal *p;
     const steppe_Request *env;
+    struct bytes raw;      /* the request as it came */
     const char *namespace; /* "default" when the request names none */
     uint64_t index;
     unsigned code;
@@ -30,6 +31,10 @@ raftd_build_fn raftd_build_node_register;
 raftd_build_fn raftd_build_node_status;
 raftd_build_fn raftd_build_node_eligibility;
 raftd_build_fn raftd_build_node_deregister;
+raftd_build_fn raftd_build_node_evaluate;
+raftd_build_fn raftd_build_node_update_alloc;
+raftd_build_fn raftd_build_alloc_stop;
+raftd_build_fn raftd_build_job_evaluate;
 
 /* The command behind a missed heartbeat. */
 int raftd_encode_node_down(struct strbuf *out, const char *node_id);

@@ -41,7 +41,8 @@ void raftd_copy_text(char *to, size_t cap, const char *from)
 
 int raftd_encode_node_down(struct strbuf *out, const char *node_id)
 {
-    steppe_NodeStatusCommand cmd = {.status = "down", .event = EVENT_MISSED};
+    steppe_NodeStatusCommand cmd = {
+        .status = "down", .event = EVENT_MISSED, .eval_seed = random_u64() | 1};
 
     COPY_TEXT(cmd.node_id, node_id);
     return command_encode(out, COMMAND_NODE_STATUS, clock_wall(), NULL, &cmd, NULL, 0);
@@ -118,7 +119,7 @@ enum built raftd_build_node_register(struct building *b, void *msg)
     steppe_Node *n = &req->node;
     _cleanup_(strbuf_fini) struct strbuf spec = STRBUF_BOUND(COMMAND_LEN_MAX);
     _cleanup_(strbuf_fini) struct strbuf stub = STRBUF_BOUND(COMMAND_LEN_MAX);
-    steppe_NodeRegisterCommand cmd = {0};
+    steppe_NodeRegisterCommand cmd = {.eval_seed = random_u64() | 1};
     struct state_node row;
     struct bytes blobs[2];
     steppe_Node clean;
@@ -161,7 +162,7 @@ enum built raftd_build_node_register(struct building *b, void *msg)
 enum built raftd_build_node_status(struct building *b, void *msg)
 {
     steppe_NodeUpdateStatusRequest *req = msg;
-    steppe_NodeStatusCommand cmd = {.event = EVENT_BACK};
+    steppe_NodeStatusCommand cmd = {.event = EVENT_BACK, .eval_seed = random_u64() | 1};
     struct state_node row;
     int r;
 
@@ -189,7 +190,7 @@ enum built raftd_build_node_status(struct building *b, void *msg)
 enum built raftd_build_node_eligibility(struct building *b, void *msg)
 {
     steppe_NodeEligibilityRequest *req = msg;
-    steppe_NodeEligibilityCommand cmd = {0};
+    steppe_NodeEligibilityCommand cmd = {.eval_seed = random_u64() | 1};
 
     if (!req->node_id || !uuid_valid(req->node_id))
         return raftd_build_error(b, 400, "missing node ID for setting scheduling eligibility");
@@ -205,7 +206,7 @@ enum built raftd_build_node_eligibility(struct building *b, void *msg)
 enum built raftd_build_node_deregister(struct building *b, void *msg)
 {
     steppe_NodeSpecificRequest *req = msg;
-    steppe_NodeDeregisterCommand cmd = {0};
+    steppe_NodeDeregisterCommand cmd = {.eval_seed = random_u64() | 1};
 
     if (!req->node_id || !uuid_valid(req->node_id))
         return raftd_build_error(b, 400, "missing node ID for client deregistration");

@@ -286,6 +286,10 @@ static const struct write_method {
     {RPC_NODE_UPDATE_STATUS, steppe_NodeUpdateStatusRequest_fields, raftd_build_node_status,    node_applied},
     {RPC_NODE_ELIGIBILITY,   steppe_NodeEligibilityRequest_fields,  raftd_build_node_eligibility, plain_applied},
     {RPC_NODE_DEREGISTER,    steppe_NodeSpecificRequest_fields,     raftd_build_node_deregister, node_gone},
+    {RPC_NODE_UPDATE_ALLOC,  steppe_NodeUpdateAllocRequest_fields,  raftd_build_node_update_alloc, plain_applied},
+    {RPC_NODE_EVALUATE,      steppe_NodeSpecificRequest_fields,     raftd_build_node_evaluate,  plain_applied},
+    {RPC_ALLOC_STOP,         steppe_AllocSpecificRequest_fields,    raftd_build_alloc_stop,     plain_applied},
+    {RPC_JOB_EVALUATE,       steppe_JobEvaluateRequest_fields,      raftd_build_job_evaluate,   plain_applied},
     /* clang-format on */
 };
 
@@ -298,6 +302,9 @@ union write_message {
     steppe_NodeUpdateStatusRequest node_status;
     steppe_NodeEligibilityRequest node_eligibility;
     steppe_NodeSpecificRequest node_specific;
+    steppe_NodeUpdateAllocRequest node_update_alloc;
+    steppe_AllocSpecificRequest alloc_specific;
+    steppe_JobEvaluateRequest job_evaluate;
 };
 
 static const struct write_method *find_method(unsigned method)
@@ -336,6 +343,7 @@ void raftd_write_request(struct raftd *rd, struct bus_req *req)
         return;
     }
     b.p = proposal_new(req, m->applied);
+    b.raw = bytes_of(req->body, req->body_len);
     b.namespace = req->env.namespace[0] ? req->env.namespace : "default";
     b.code = 400;
     if (wire_decode(m->fields, req->body, req->body_len, &msg, sizeof(msg), &b.e) == 0) {
