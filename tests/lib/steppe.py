@@ -185,6 +185,34 @@ def proc_cmdline(pid):
         return ''
 
 
+def alive(pid):
+    """The process is there and no zombie."""
+    try:
+        with open('/proc/%d/stat' % pid, encoding='utf-8', errors='replace') as f:
+            return f.read().rsplit(')', 1)[1].split()[0] not in 'ZX'
+    except (OSError, IndexError):
+        return False
+
+
+def taskd_binary():
+    """The program that holds a task; the services lie beside each other."""
+    if os.environ.get('STEPPE_PREFIX'):
+        return os.path.join(os.environ['STEPPE_PREFIX'], 'libexec', 'steppe', 'taskd')
+    return os.path.join(os.environ['STEPPE_BUILD'], 'taskd')
+
+
+def end_tasks(folder):
+    """Tasks outlive their agents: ends those whose state lies in the folder."""
+    for name in os.listdir('/proc'):
+        if name.isdigit():
+            argv = proc_cmdline(int(name)).split()
+            if len(argv) == 2 and os.path.basename(argv[0]) == 'taskd' and argv[1].startswith(folder + '/'):
+                with contextlib.suppress(OSError):
+                    os.kill(int(name), signal.SIGTERM)
+                with contextlib.suppress(AssertionError):
+                    wait_for('a task to end', lambda p=int(name): not alive(p), 60)
+
+
 def proc_private_kib(pid):
     """Private memory of one process in KiB: what its end would give back."""
     total = 0
@@ -541,6 +569,7 @@ class Cluster:
             if n.proc is not None:
                 n.kill()
                 n.sweep()
+        end_tasks(self.dir)
         if os.environ.get('STEPPE_TEST_KEEP'):
             print('kept: ' + self.dir, file=sys.stderr)
         else:

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#include <check.h>
+#include <errno.h>
+#include <string.h>
+
+#include "task/cgroup.h"
+#include "task/task_spec.h"
+
+START_TEST(test_spec_round_trip)
+{
+    struct task_spec a = {0}, b = {0};
+    struct strbuf text = STRBUF_INIT, again = STRBUF_INIT;
+    struct errtext e;
+
+    a.id = xstrdup("0000/web");
+    a.command = xstrdup("/bin/sh");
+    task_list_add(&a.args, "-c");
+    task_list_add(&a.args, "echo 100%25\nsecond line % %0A");
+    task_list_add(&a.args, "");
+    task_list_add(&a.env, "A=b c");
+    a.memory_max = UINT64_MAX;
+    a.isolate = true;
+    ck_assert_int_eq(task_spec_encode(&a, &text), 0);
+    ck_assert_int_eq(task_spec_decode(text.data, text.len, &b, &e), 0);
+    ck_assert_str_eq(b.args.items[1], a.args.items[1]);
+    ck_assert_str_eq(b.args.items[2], "");
+    ck_assert_str_eq(b.cgroup, "");
+    ck_assert_uint_eq(b.memory_max, UINT64_MAX);
+    ck_assert(b.isolate && !b.limits);
+    ck_assert_int_eq(task_spec_encode(&b, &again), 0);
+    task_spec_fini(&a);
+    task_spec_fini(&b);
+    strbuf_fini(&text);
+    strbuf_fini(&again);
+}
+END_TEST
+
+START_TEST(test_spec_bad)
+{
+    static const char *const bad[] = {"command", "command /bin/sh", "uid x\n", "uid \n",
+                                      "uid 1\ncgroup\n"};
+    struct task_spec s = {0};
+    struct errtext e;
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        ck_assert_int_eq(task_spec_decode(bad[i], strlen(bad[i]), &s, &e), -EBADMSG);
+    ck_assert_int_eq(task_spec_decode("a\0b c\n", 6, &s, &e), -EBADMSG);
+    ck_assert_int_eq(task_spec_decode("new_key of a newer clientd\n", 27, &s, &e), 0);
+    task_spec_fini(&s);
+}
+END_TEST
+
+START_TEST(test_status)
+{
+    struct task_status a = {.phase = TASK_EXITED,
+                            .taskd = 1,
+                            .pid = 77,
+                            .started_ns = INT64_C(1700000000000000000),
+                            .code = 3,
+                            .signal = 9,
+                            .oom = true,
+                            .dropped = 5,
+                            .error = "code=9 pid=1\nx"};
+    struct task_status b;
+    char line[TASK_MESSAGE_MAX];
+
+    task_status_encode(&a, line);
+    ck_assert_ptr_null(strchr(line, '\n'));
+    ck_assert_int_eq(task_status_decode(line, &b), 0);
+    ck_assert_int_eq(b.phase, TASK_EXITED);
+    ck_assert_int_eq(b.pid, 77);
+    ck_assert_int_eq(b.code, 3);
+    ck_assert_int_eq(b.signal, 9);
+    ck_assert_int_eq(b.started_ns, a.started_ns);
+    ck_assert(b.oom && !b.retry);
+    ck_assert_str_eq(b.error, "code=9 pid=1 x");
+    memset(a.error, 'x', sizeof(a.error) - 1);
+    task_status_encode(&a, line);
+    ck_assert_int_eq(task_status_decode(line, &b), 0);
+    ck_assert_uint_eq(strlen(b.error), sizeof(a.error) - 1);
+    ck_assert_int_eq(task_status_decode("state=odd pid=1", &b), -EBADMSG);
+    ck_assert_int_eq(task_status_decode("", &b), -EBADMSG);
+    ck_assert_int_eq(task_status_decode("state=running", &b), 0);
+}
+END_TEST
+
+START_TEST(test_cgroup_mounts)
+{
+    struct cgroup_host h;
+
+    cgroup_parse("25 1 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n"
+                 "26 25 0:23 / /sys/fs/cgroup/unified rw shared:1 - cgroup2 cgroup2 rw\n"
+                 "27 25 0:24 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+                 "28 25 0:25 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n"
+                 "28 25 0:25 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n",
+                 &h);
+    ck_assert_int_eq(h.version, CGROUP_V1);
+    ck_assert_str_eq(h.mount[CGROUP_FREEZER], "/sys/fs/cgroup/freezer");
+    ck_assert_str_eq(h.mount[CGROUP_CPU], "/sys/fs/cgroup/cpu,cpuacct");
+    ck_assert_str_eq(h.mount[CGROUP_CPUACCT], "/sys/fs/cgroup/cpu,cpuacct");
+    ck_assert_str_eq(h.mount[CGROUP_PIDS], "");
+    cgroup_parse("26 25 0:23 / /sys/fs/cgroup rw shared:1 - cgroup2 cgroup2 rw,nsdelegate\n", &h);
+    ck_assert_int_eq(h.version, CGROUP_V2);
+    ck_assert_str_eq(h.mount[CGROUP_MEMORY], "/sys/fs/cgroup");
+    cgroup_parse("broken line\n1 2 3\n - \n", &h);
+    ck_assert_int_eq(h.version, CGROUP_NONE);
+    ck_assert_uint_eq(cgroup_field("a 1\noom_kill 7\n", "oom_kill"), 7);
+    ck_assert_uint_eq(cgroup_field("oom_killer 7", "oom_kill"), 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("task_spec");
+    TCase *t = tcase_create("task_spec");
+    SRunner *r;
+    int failed;
+
+    tcase_add_test(t, test_spec_round_trip);
+    tcase_add_test(t, test_spec_bad);
+    tcase_add_test(t, test_status);
+    tcase_add_test(t, test_cgroup_mounts);
+    suite_add_tcase(s, t);
+    r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
