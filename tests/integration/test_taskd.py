@@ -284,8 +284,8 @@ class Isolated(TaskdCase):
 
     def test_ends_with_its_namespace(self):
         for group in ([True] if have_cgroups() else []) + ['']:
-            t = self.isolated('setsid sleep 1000 & trap "" INT; while :; do sleep 0.05; done', cgroup=group)
-            t.until('running')
+            t = self.isolated('setsid sleep 1000 & trap "" INT; echo up; while :; do sleep 0.05; done', cgroup=group)
+            wait_for('the trap', lambda t=t: 'up' in t.log(), LONG)
             t.say('kill 2 200')
             self.assertEqual(t.until('exited')['signal'], '9')
             t.say('bye')
