@@ -153,6 +153,13 @@ static const struct flag_def flags_raft_remove[] = {
     {"peer-id", FLAG_STRING, "id", "The server with this ID."},
 };
 
+static const struct flag_def flags_keyring[] = {
+    {"install", FLAG_STRING, "key", "Install a new key on all servers of the federation."},
+    {"list", FLAG_BOOL, NULL, "List all keys in use."},
+    {"remove", FLAG_STRING, "key", "Remove a key that is not the primary one."},
+    {"use", FLAG_STRING, "key", "Encrypt with this key, which must be installed, from now on."},
+};
+
 #define FLAGS_SERVICE                                                                              \
     {"run-dir", FLAG_STRING, "path", "The node's run directory. Overrides STEPPE_RUN_DIR."},       \
     {                                                                                              \
@@ -281,6 +288,28 @@ static const struct flag_def flags_status[] = {FLAG_VERBOSE};
         .examples = "steppe operator keygen", .options = (more), .run = cmd_operator_keygen        \
     }
 
+#define KEYRING_ALL                                                                                \
+    "  The servers of all regions are asked. The command fails unless each of them\n"             \
+    "  answers that it has been done; then it can be given again."
+
+#define GOSSIP_KEYRING(word, args, what, text)                                                     \
+    {                                                                                              \
+        .name = "operator gossip keyring " #word,                                                  \
+        .usage = "operator gossip keyring " #word " [options]" args, .synopsis = (what),           \
+        .help = text KEYRING_ALL, .examples = "steppe operator gossip keyring " #word args,        \
+        .options = CLI_CLIENT | CLI_NO_NAMESPACE, .run = cmd_keyring_##word                        \
+    }
+
+#define OPERATOR_KEYRING(words, more)                                                              \
+    {                                                                                              \
+        .name = words, .help_name = "operator keyring", .usage = "operator keyring [options]",     \
+        .synopsis = "Manages gossip layer encryption keys",                                        \
+        .help = "  Does with flags what `steppe operator gossip keyring` does.\n" KEYRING_ALL,     \
+        .examples = "steppe operator keyring -list", .flags_title = "Keyring Options",             \
+        CLI_FLAGS(flags_keyring), .options = CLI_CLIENT | CLI_NO_NAMESPACE | (more),               \
+        .run = cmd_operator_keyring                                                                \
+    }
+
 #define EVAL_STATUS(words, more)                                                                   \
     {                                                                                              \
         .name = words, .help_name = "eval status", .usage = "eval status [options] <evaluation>",  \
@@ -357,7 +386,26 @@ const struct cli_command cli_commands[] = {
      .help = "  GETs a path of the HTTP API and prints the answer as it comes.",
      .examples = "steppe operator api /v1/regions\nsteppe operator api 'jobs?prefix=web'",
      .options = CLI_CLIENT, .run = cmd_operator_api},
+    {HELP_GROUP("operator gossip", "Provides access to the gossip protocol"), .options = CLI_GROUP,
+     .help = "  This command groups subcommands for the gossip between servers.",
+     .examples = "steppe operator gossip keyring list"},
+    {HELP_GROUP("operator gossip keyring", "Manages gossip layer encryption keys"),
+     .options = CLI_GROUP,
+     .help = "  This command groups subcommands for the keys of the gossip. To change the key of a\n"
+             "  federation: make one with `steppe operator keygen`, then install, use, and remove\n"
+             "  the old one. No server needs a restart.",
+     .examples = "steppe operator gossip keyring install <key>\n"
+                 "steppe operator gossip keyring use <key>\n"
+                 "steppe operator gossip keyring remove <old-key>"},
+    GOSSIP_KEYRING(install, " <key>", "Install a gossip encryption key",
+                   "  Gives all servers a new key, which they then understand but do not use.\n"),
+    GOSSIP_KEYRING(list, "", "List gossip encryption keys", "  Lists the keys in use.\n"),
+    GOSSIP_KEYRING(remove, " <key>", "Remove a gossip encryption key",
+                   "  Removes a key that is not the primary one.\n"),
+    GOSSIP_KEYRING(use, " <key>", "Use a gossip encryption key",
+                   "  Makes a key that is installed the one that servers encrypt with.\n"),
     OPERATOR_KEYGEN("operator keygen", 0),
+    OPERATOR_KEYRING("operator keyring", 0),
     {.name = "operator metrics", .help_name = "metrics", .usage = "operator metrics [options]",
      .synopsis = "Retrieve metrics", .help = "  Prints the metrics of the agent that is asked.",
      .examples = "steppe operator metrics -format=prometheus",
@@ -429,6 +477,7 @@ const struct cli_command cli_commands[] = {
     JOB_VALIDATE("validate", CLI_ALIAS),
     NODE_STATUS("node-status", CLI_HIDDEN),
     OPERATOR_KEYGEN("keygen", CLI_HIDDEN),
+    OPERATOR_KEYRING("keyring", CLI_HIDDEN),
     SERVER_FORCE_LEAVE("server-force-leave", CLI_HIDDEN),
     SERVER_JOIN("server-join", CLI_HIDDEN),
     SERVER_MEMBERS("server-members", CLI_HIDDEN),

@@ -62,6 +62,12 @@ enum rpc_flags {
     X(SERF_LEAVE,          63, "Serf.Leave",               SERFD, RPC_LOCAL, Empty, GenericResponse)                \
     X(SERF_STATS,          64, "Serf.Stats",               SERFD, RPC_READ | RPC_LOCAL, Empty, StatsResponse)       \
     X(SERF_SET_GROUP,      65, "Serf.SetGroup",            SERFD, RPC_LOCAL, SerfSetGroupRequest, GenericResponse)  \
+    X(SERF_KEYRING_LIST,  120, "Serf.KeyringList",         SERFD, RPC_READ | RPC_LOCAL, SerfKeyringRequest, SerfKeyringResponse) \
+    X(SERF_KEYRING_INSTALL, 121, "Serf.KeyringInstall",     SERFD, RPC_LOCAL, SerfKeyringRequest, SerfKeyringResponse) \
+    X(SERF_KEYRING_USE,   122, "Serf.KeyringUse",          SERFD, RPC_LOCAL, SerfKeyringRequest, SerfKeyringResponse) \
+    X(SERF_KEYRING_REMOVE, 123, "Serf.KeyringRemove",       SERFD, RPC_LOCAL, SerfKeyringRequest, SerfKeyringResponse) \
+    X(SERF_EVENT,         124, "Serf.Event",               SERFD, RPC_LOCAL, SerfEventRequest, GenericResponse)     \
+    X(SERF_QUERY,         125, "Serf.Query",               SERFD, RPC_LOCAL, SerfQueryRequest, SerfQueryResponse)   \
     X(CLIENT_CONNECT,     100, "Client.Connect",           RAFTD, 0, ClientConnectRequest, ClientOrder)             \
     X(CLIENT_BEAT,        101, "Client.Beat",              RAFTD, 0, ClientBeat, Empty)                             \
     X(CLIENT_DATA,        102, "Client.Data",              RAFTD, RPC_ONE_WAY, ClientData, Empty)                   \

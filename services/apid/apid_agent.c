@@ -223,6 +223,70 @@ void apid_agent_force_leave(struct apid_req *r)
         (void)apid_call_msg(r, &env, steppe_SerfForceLeaveRequest_fields, &msg, &body, &len);
 }
 
+static void render_keyring(struct apid_req *r, const uint8_t *body, size_t len)
+{
+    steppe_SerfKeyringResponse rep;
+    struct errtext e;
+
+    if (wire_decode(steppe_SerfKeyringResponse_fields, body, len, &rep, sizeof(rep), &e) < 0) {
+        apid_error(r, 500, "%s", e.text);
+        return;
+    }
+    strbuf_adds(&r->out, "{\"Messages\":{");
+    for (pb_size_t i = 0; i < rep.messages_count; i++) {
+        strbuf_adds(&r->out, i ? "," : "");
+        add_string(&r->out, rep.messages[i].key, rep.messages[i].value);
+    }
+    strbuf_adds(&r->out, "},\"Keys\":{");
+    for (pb_size_t i = 0; i < rep.keys_count; i++)
+        strbuf_addf(&r->out, "%s\"%s\":%u", i ? "," : "", rep.keys[i].key, rep.keys[i].value);
+    strbuf_addf(&r->out, "},\"NumNodes\":%u}", rep.num_nodes);
+    pb_release(steppe_SerfKeyringResponse_fields, &rep);
+}
+
+/* The body's {"Key": ...}; false: the error answer is set. Nomad's code for a bad one is 500. */
+static bool read_key(struct apid_req *r, steppe_SerfKeyringRequest *msg)
+{
+    struct errtext e = {{0}};
+
+    if (!apid_read_body(r, false))
+        return false;
+    if (r->body.len == 0)
+        return apid_error(r, 500, "Request body is empty");
+    if (json_decode(&steppe_SerfKeyringRequest_json, r->body.data, r->body.len, msg, &e) < 0)
+        return apid_error(r, 500, "%s", e.text);
+    return true;
+}
+
+void apid_agent_keyring(struct apid_req *r)
+{
+    static const struct {
+        const char *name;
+        unsigned method;
+    } ops[] = {{"list", RPC_SERF_KEYRING_LIST},
+               {"install", RPC_SERF_KEYRING_INSTALL},
+               {"use", RPC_SERF_KEYRING_USE},
+               {"remove", RPC_SERF_KEYRING_REMOVE}};
+    const char *name = apid_path_rest(r, "/v1/agent/keyring/");
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_SerfKeyringRequest msg = {0};
+    steppe_Request env;
+    size_t i = 0, len;
+
+    while (i < ARRAY_LEN(ops) && strcmp(ops[i].name, name) != 0)
+        i++;
+    if (!is_server(r)) {
+        apid_error(r, 501, "Invalid method");
+    } else if (i == ARRAY_LEN(ops)) {
+        apid_error(r, 404, "resource not found");
+    } else if (i == 0 || read_key(r, &msg)) {
+        if (apid_env(r, ops[i].method, &env) &&
+            apid_call_msg(r, &env, steppe_SerfKeyringRequest_fields, &msg, &body, &len))
+            render_keyring(r, body, len);
+        pb_release(steppe_SerfKeyringRequest_fields, &msg);
+    }
+}
+
 /* ---- health ---- */
 
 /* The leader's address; false with the error's text left in out. */

@@ -12,6 +12,7 @@ static void item_fini(struct bcast_item *it)
 {
     free(it->key);
     free(it->msg);
+    free(it->to);
 }
 
 void bcast_fini(struct bcast_queue *q)
@@ -98,6 +99,39 @@ bool bcast_has(const struct bcast_queue *q, uint64_t id)
     return false;
 }
 
+void bcast_aim(struct bcast_queue *q, uint32_t id, unsigned receivers)
+{
+    assert(receivers <= BCAST_AIM_MAX);
+    q->aim = id;
+    q->receivers = receivers;
+}
+
+/* The receiver has it, and others have not. */
+static bool better_for_others(const struct bcast_queue *q, const struct bcast_item *it)
+{
+    bool has = false;
+
+    if (!q->aim || !it->to || it->to->n >= q->receivers)
+        return false;
+    for (unsigned i = 0; i < it->to->n && !has; i++)
+        has = it->to->ids[i] == q->aim;
+    return has;
+}
+
+static void remember_receiver(const struct bcast_queue *q, struct bcast_item *it)
+{
+    if (!q->aim)
+        return;
+    if (!it->to)
+        it->to = xcalloc(1, sizeof(*it->to));
+    for (unsigned i = 0; i < it->to->n; i++) {
+        if (it->to->ids[i] == q->aim)
+            return;
+    }
+    if (it->to->n < BCAST_AIM_MAX)
+        it->to->ids[it->to->n++] = q->aim;
+}
+
 size_t bcast_pick(struct bcast_queue *q, size_t overhead, size_t *room, unsigned limit,
                   size_t n_max, bcast_pick_fn *fn, void *user)
 {
@@ -108,12 +142,13 @@ size_t bcast_pick(struct bcast_queue *q, size_t overhead, size_t *room, unsigned
         return 0;
     n_max = MIN(n_max, ARRAY_LEN(picked));
     for (i = 0; i < q->n && n<n_max && * room> overhead; i++) {
-        if (q->items[i].len + overhead > *room) {
+        if (q->items[i].len + overhead > *room || better_for_others(q, &q->items[i])) {
             q->items[kept++] = q->items[i];
             continue;
         }
         *room -= q->items[i].len + overhead;
         fn(user, (struct span){q->items[i].msg, q->items[i].len});
+        remember_receiver(q, &q->items[i]);
         picked[n++] = q->items[i];
     }
     memmove(&q->items[kept], &q->items[i], (q->n - i) * sizeof(*q->items));

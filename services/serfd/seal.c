@@ -10,30 +10,6 @@
 
 enum { NONCE_LEN = 12, TAG_LEN = 16, FRAME_HEAD = 5, PAD_BLOCK = 16 };
 
-int seal_add_base64(struct seal_keyring *ring, const char *text, struct errtext *e)
-{
-    struct seal_key key = {.len = 0};
-    uint8_t raw[48];
-    size_t len = strlen(text), pad = 0;
-    int n;
-
-    if (ring->n == SEAL_KEYS_MAX)
-        return err_set(e, -ENOSPC, "more than %d gossip keys", SEAL_KEYS_MAX);
-    while (len > pad && pad < 2 && text[len - 1 - pad] == '=')
-        pad++;
-    n = len == 0 || len > 64 || len % 4 ? -1
-                                        : EVP_DecodeBlock(raw, (const uint8_t *)text, (int)len);
-    if (n < 0)
-        return err_set(e, -EINVAL, "gossip key is not base64");
-    n -= (int)pad;
-    if (n != 16 && n != 24 && n != 32)
-        return err_set(e, -EINVAL, "gossip key has %d bytes, not 16, 24 or 32", n);
-    key.len = (uint8_t)n;
-    memcpy(key.bytes, raw, (size_t)n);
-    ring->keys[ring->n++] = key;
-    return 0;
-}
-
 static const EVP_CIPHER *cipher_of(const struct seal_key *key)
 {
     return key->len == 16   ? EVP_aes_128_gcm()

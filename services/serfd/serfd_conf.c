@@ -155,8 +155,6 @@ int serfd_conf_options(struct serfd *sd, struct serf_options *o, struct strbuf *
         r = serfd_stamps_load(sd, e);
     if (r == 0)
         r = put_first_tags(sd, meta, e);
-    if (r == 0 && c->server.encrypt[0])
-        r = err_prefix(e, seal_add_base64(&sd->keyring, c->server.encrypt, e), "server.encrypt");
     if (r)
         return r;
     strbuf_addf(name, "%s.%s", c->name, c->region);

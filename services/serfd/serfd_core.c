@@ -101,10 +101,10 @@ struct span serf_out_data(const struct serf_out *out, const struct serf_effect *
 struct serf_effect *core_effect(struct serf *s, enum serf_effect_type type, struct span data)
 {
     struct serf_out *out = s->out;
-    bool droppable = type == SERF_FX_SEND || type == SERF_FX_NOTE;
+    bool droppable = type == SERF_FX_SEND || type == SERF_FX_NOTE || type == SERF_FX_REPLY;
     struct serf_effect *fx;
 
-    if (droppable && out->n >= SERF_EFFECTS_MAX - SERF_DIALS_MAX - 8) {
+    if (droppable && out->n >= SERF_EFFECTS_MAX - SERF_DIALS_MAX - ASKS_MAX - 8) {
         out->dropped++;
         return NULL;
     }
@@ -177,6 +177,7 @@ static void (*const timer_fns[T_COUNT])(struct serf *) = {
     [T_RECONNECT] = exchange_reconnect,
     [T_QUEUES] = on_queues,
     [T_LEAVE] = serf_leave_stage,
+    [T_ASKS] = asks_due,
 };
 
 /*
@@ -305,6 +306,8 @@ struct serf *serf_free(struct serf *s)
     bcast_fini(&s->events_q);
     serf_recent_fini(s);
     serf_events_fini(s);
+    queries_fini(s);
+    asks_fini(s);
     free(s);
     return NULL;
 }
@@ -350,7 +353,13 @@ int serf_step(struct serf *s, const struct serf_event *ev, struct serf_out *out)
         r = serf_leave_begin(s);
         break;
     case SERF_EV_USER_EVENT:
-        r = serf_user_event(s, ev->name, ev->data);
+        r = serf_user_event(s, ev->name, ev->data, ev->coalesce);
+        break;
+    case SERF_EV_QUERY:
+        r = asks_begin(s, ev->id, ev->query);
+        break;
+    case SERF_EV_KEYS_SAVED:
+        keys_saved(s, ev->err);
         break;
     case SERF_EV_TAGS:
         r = nodes_set_meta(s, ev->data);

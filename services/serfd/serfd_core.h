@@ -58,7 +58,7 @@ struct serf_options {
     struct gossip_addr addr; /* advertised */
     struct span meta;        /* tags, encoded */
     uint64_t seed;
-    struct seal_keyring *keyring;    /* for the key queries and the room in packets; may be NULL */
+    struct seal_keyring *keyring;    /* kept; key queries change it. NULL or empty: not encrypted */
     const struct guard_rules *guard; /* who may be a member; borrowed; NULL: nobody is refused */
 
     /*
@@ -77,6 +77,17 @@ struct serf_options {
 };
 void serf_options_default(struct serf_options *o);
 
+/* A query of our own (10.9). All is borrowed within the step. */
+struct serf_query {
+    const char *name;
+    struct span payload;
+    struct span filters; /* an encoded list of byte strings; NULL: everybody */
+    int64_t timeout_ns;  /* 0: as Serf has it, by the size of the pool */
+    unsigned relay;      /* members who pass each answer on, 0..255 */
+    bool acks;           /* everybody who passes the filters says so at once */
+    bool insist; /* ends when all members have answered; the silent are asked once more before */
+};
+
 /* ---- events and effects ---- */
 
 enum serf_event_type {
@@ -87,7 +98,9 @@ enum serf_event_type {
     SERF_EV_JOIN,        /* push/pull with addr; id comes back in SERF_FX_JOINED */
     SERF_EV_FORCE_LEAVE, /* name, prune */
     SERF_EV_LEAVE,       /* leave in order; ends with SERF_FX_LEFT */
-    SERF_EV_USER_EVENT,  /* name, data */
+    SERF_EV_USER_EVENT,  /* name, data, coalesce */
+    SERF_EV_QUERY,       /* query; id comes back in its effects */
+    SERF_EV_KEYS_SAVED,  /* the answer to SERF_FX_SAVE_KEYS: err */
     SERF_EV_TAGS,        /* data: our new meta */
     SERF_EV_CLOCKS,      /* restore: clocks of an earlier life (member, event, query) */
 };
@@ -100,17 +113,25 @@ struct serf_event {
     uint64_t id;
     int err; /* -errno */
     const char *name;
-    bool prune;
+    bool prune, coalesce;
+    const struct serf_query *query;
     uint64_t clocks[3];
 };
 
 enum serf_effect_type {
-    SERF_FX_SEND,   /* datagram `data` to addr */
-    SERF_FX_DIAL,   /* TCP to addr, write data, read one answer; then SERF_EV_DIALED with id */
-    SERF_FX_ANSWER, /* for the stream id: write data (empty: nothing) and close */
-    SERF_FX_NOTE,   /* a log line: level and text in data */
-    SERF_FX_JOINED, /* a SERF_EV_JOIN ended: id, err, text in data */
-    SERF_FX_LEFT,   /* the leave is over: stop */
+    SERF_FX_SEND,    /* datagram `data` to addr */
+    SERF_FX_DIAL,    /* TCP to addr, write data, read one answer; then SERF_EV_DIALED with id */
+    SERF_FX_ANSWER,  /* for the stream id: write data (empty: nothing) and close */
+    SERF_FX_NOTE,    /* a log line: level and text in data */
+    SERF_FX_JOINED,  /* a SERF_EV_JOIN ended: id, err, text in data */
+    SERF_FX_LEFT,    /* the leave is over: stop */
+    SERF_FX_REPLY,   /* to query id; data: who, NUL, payload; ack: it only says that it heard us */
+    SERF_FX_REPLIED, /* query id is over; number = members that should have answered */
+    /*
+     * The keyring's file shall read as data says, and be safe on disk before SERF_EV_KEYS_SAVED is
+     * told; there is never more than one under way.
+     */
+    SERF_FX_SAVE_KEYS,
 };
 
 struct serf_effect {
@@ -119,6 +140,8 @@ struct serf_effect {
     uint64_t id;
     int64_t timeout_ns; /* of a dial, all of it */
     int err;
+    bool ack;
+    size_t number;
     enum log_level level;
     size_t offset, len; /* of the data, see serf_out_data() */
 };
@@ -143,7 +166,10 @@ struct serf *serf_new(const struct serf_options *options, struct mono_ns now);
 struct serf *serf_free(struct serf *s);
 DEFINE_CLEANUP(struct serf, serf_free)
 
-/* 0, or -errno of a local order: -ENOENT unknown member, -EINVAL bad argument, -EALREADY. */
+/*
+ * 0, or -errno of a local order: -ENOENT unknown member, -EINVAL bad argument, -EALREADY, -EMSGSIZE
+ * too long for gossip, -EBUSY too many queries under way.
+ */
 int serf_step(struct serf *s, const struct serf_event *ev, struct serf_out *out);
 /* When the next SERF_EV_TICK is due. */
 struct mono_ns serf_deadline(const struct serf *s);

@@ -3,7 +3,8 @@
  * What the files of the core share. serfd_core.c: life, dispatch, timers. serfd_table.c: the
  * members. serfd_nodes.c: alive, suspect, dead. serfd_probe.c: failure detection.
  * serfd_gossip.c: queues and datagrams. serfd_exchange.c: push/pull. serfd_intents.c: Serf's
- * statuses. serfd_events.c: user events and queries.
+ * statuses. serfd_events.c: user events. serfd_queries.c: queries of others. serfd_asks.c: our own.
+ * serfd_keys.c: the keyring.
  */
 #pragma once
 
@@ -22,7 +23,11 @@
 #define SLOT_ITEMS_MAX  64         /* events or queries with one clock value */
 #define EVENT_BYTES_MAX (2u << 20) /* all remembered user events */
 #define EVENT_MSG_MAX   9216       /* bytes of a user event */
+#define USER_EVENT_MAX  512        /* bytes of one of our own, type byte included */
 #define QUERY_MSG_MAX   1024       /* bytes of a query and of an answer, type byte included */
+#define ASK_ROUNDS_MAX  5          /* of a query of our own that insists on all answers */
+#define ASKS_MAX        32         /* queries of our own under way */
+#define KEY_JOBS_MAX    16         /* key queries that wait for the disk */
 
 enum node_state { NODE_ALIVE = 0, NODE_SUSPECT = 1, NODE_DEAD = 2, NODE_LEFT = 3 };
 
@@ -73,6 +78,7 @@ enum timer {
     T_RECONNECT,
     T_QUEUES,
     T_LEAVE,
+    T_ASKS,
     T_COUNT,
 };
 
@@ -125,6 +131,42 @@ struct query_slot {
     size_t n;
 };
 
+/* Where the answers to a query go. */
+struct query_origin {
+    uint64_t ltime;
+    uint32_t id;
+    struct gossip_addr to;
+    bool own; /* we have asked ourselves */
+    unsigned relay;
+    char source[SERF_NAME_MAX + 1];
+};
+
+/* Names, each once, sorted. */
+struct name_set {
+    char **names;
+    size_t n, cap;
+};
+
+/* A query of our own under way. One that insists is asked again of those who are silent. */
+struct ask {
+    uint64_t id; /* the caller's */
+    uint64_t ltime[ASK_ROUNDS_MAX];
+    uint32_t qid[ASK_ROUNDS_MAX];
+    unsigned rounds;
+    int64_t pause, again_at, deadline;
+    struct serf_query q; /* copies, one block at q.name */
+    size_t expected;     /* members that lived at the start */
+    struct name_set acked, answered;
+};
+
+enum key_op { KEY_INSTALL, KEY_USE, KEY_REMOVE, KEY_LIST };
+
+struct key_job {
+    struct query_origin origin;
+    enum key_op op;
+    struct seal_key key; /* len 0: not a key */
+};
+
 enum leave_stage { LEAVE_NO, LEAVE_INTENT, LEAVE_DEAD, LEAVE_LINGER, LEAVE_DONE };
 
 struct serf {
@@ -167,6 +209,13 @@ struct serf {
     struct event_slot *events; /* SERF_BUFFER slots, made when first needed */
     struct query_slot **queries;
     size_t event_bytes;
+
+    struct ask asks[ASKS_MAX];
+    size_t n_asks;
+    struct key_job key_jobs[KEY_JOBS_MAX]; /* the first one waits for the disk if keys_saving */
+    size_t n_key_jobs;
+    bool keys_saving;
+    struct seal_keyring keys_next; /* counts once it is on disk */
 
     enum leave_stage leave;
     uint64_t leave_item; /* what must be gossiped before the next stage */
@@ -278,7 +327,27 @@ bool lamport_witness(uint64_t *clock, uint64_t seen);
 /* serfd_events.c */
 /* A Serf message (type byte first) that came by gossip or as a user message on a stream. */
 void serf_on_message(struct serf *s, const struct gossip_addr *from, struct span msg);
-int serf_user_event(struct serf *s, const char *name, struct span payload);
+int serf_user_event(struct serf *s, const char *name, struct span payload, bool coalesce);
 void serf_event_put_slots(struct serf *s, struct strbuf *out);
 void serf_event_merge_slots(struct serf *s, struct span events);
 void serf_events_fini(struct serf *s);
+
+/* serfd_queries.c */
+void queries_on_query(struct serf *s, const struct msg_query *q, struct span raw);
+void queries_on_relay(struct serf *s, struct span body);
+void queries_answer(struct serf *s, const struct query_origin *q, uint32_t flags,
+                    struct span payload);
+/* Bytes of the largest payload that an answer takes. */
+size_t queries_answer_room(const struct serf *s, const struct query_origin *q);
+void queries_fini(struct serf *s);
+
+/* serfd_asks.c */
+int asks_begin(struct serf *s, uint64_t id, const struct serf_query *q);
+void asks_on_response(struct serf *s, const struct msg_query_response *resp);
+void asks_due(struct serf *s);
+void asks_fini(struct serf *s);
+
+/* serfd_keys.c */
+/* False: no query about keys. */
+bool keys_on_query(struct serf *s, const struct msg_query *q, const struct query_origin *origin);
+void keys_saved(struct serf *s, int err);

@@ -532,6 +532,19 @@ static void tell_refusal(struct serf *s, const struct dial *d, const struct errt
     strbuf_fini(&b);
 }
 
+/* A member that lives has this address: what we join is our own pool. */
+static bool is_own_pool(const struct serf *s, const struct gossip_addr *addr)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        const struct member *m = s->tab[i];
+
+        if (m != s->self && member_usable(m) &&
+            (gossip_addr_eq(&m->addr, addr) || gossip_addr_eq(member_reach(m), addr)))
+            return true;
+    }
+    return false;
+}
+
 static void dialed_state(struct serf *s, const struct dial *d, const struct serf_event *ev)
 {
     char addr[GOSSIP_ADDR_TEXT_MAX];
@@ -539,8 +552,11 @@ static void dialed_state(struct serf *s, const struct dial *d, const struct serf
     int r = ev->err;
 
     if (r)
-        (void)err_set(&e, r, "%s", strerror(-r));
-    s->ignore_old_events = d->kind == DIAL_JOIN;
+        (void)err_set(&e, r, "%s",
+                      r == -EKEYREJECTED ? "the gossip keys of both sides do not match"
+                                         : strerror(-r));
+    /* In our own pool (retry_join found it by gossip meanwhile) events are on their way to us. */
+    s->ignore_old_events = d->kind == DIAL_JOIN && !is_own_pool(s, &d->addr);
     if (r == 0)
         r = answer_take(s, ev->data, d->look, &e);
     s->ignore_old_events = false;

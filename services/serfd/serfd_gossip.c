@@ -7,6 +7,7 @@
 
 #define GOSSIP_TARGETS_MAX 16
 #define QUEUE_WARN         128
+#define ALL_MAX            12u /* in pools of so many others Serf's messages go to each of them */
 
 /* Messages collected for one datagram. */
 struct parcel {
@@ -34,7 +35,48 @@ static unsigned retransmit_limit(const struct serf *s, size_t n)
     return s->o.retransmit_mult * (unsigned)ceil(log10((double)n + 1));
 }
 
-static void parcel_fill(struct serf *s, struct parcel *p, size_t room)
+static bool wants_gossip(const struct serf *s, const struct member *m)
+{
+    return member_usable(m) ||
+           (m->in_list && m->state == NODE_DEAD && s->now - m->changed <= s->o.gossip_to_dead);
+}
+
+/* An id of the address, never 0. */
+static uint32_t addr_id(const struct gossip_addr *a)
+{
+    uint32_t h = 2166136261u; /* FNV-1a */
+
+    for (size_t i = 0; i < a->ip_len; i++)
+        h = (h ^ a->ip[i]) * 16777619u;
+    h = (h ^ a->port) * 16777619u;
+    return h ? h : 1;
+}
+
+/*
+ * Aims Serf's queues at `to`. Returns how many may receive, 0 when it does not matter: in larger
+ * pools every message is sent often enough to reach all by chance.
+ */
+static unsigned aim_queues(struct serf *s, struct bcast_queue *const *queues, size_t n,
+                           const struct gossip_addr *to)
+{
+    unsigned receivers = 0;
+    uint32_t id = 0;
+
+    for (size_t i = 0; i < s->n && s->n_list <= BCAST_AIM_MAX; i++) {
+        const struct member *m = s->tab[i];
+
+        if (m == s->self || !wants_gossip(s, m))
+            continue;
+        receivers++;
+        if (gossip_addr_eq(&m->addr, to) || gossip_addr_eq(member_reach(m), to))
+            id = addr_id(&m->addr);
+    }
+    for (size_t i = 0; i < n; i++)
+        bcast_aim(queues[i], id, receivers);
+    return receivers;
+}
+
+static void parcel_fill(struct serf *s, struct parcel *p, size_t room, const struct gossip_addr *to)
 {
     unsigned limit = MAX(retransmit_limit(s, s->n_list), 1u);
     struct bcast_queue *const serf_queues[] = {&s->intents_q, &s->queries_q, &s->events_q};
@@ -42,6 +84,9 @@ static void parcel_fill(struct serf *s, struct parcel *p, size_t room)
     p->serf = false;
     (void)bcast_pick(&s->nodes_q, 2, &room, limit, PACKET_PARTS_MAX - p->n, parcel_add, p);
     p->serf = true;
+    if (s->intents_q.n + s->queries_q.n + s->events_q.n == 0)
+        return;
+    limit = MAX(limit, MIN(aim_queues(s, serf_queues, ARRAY_LEN(serf_queues), to), ALL_MAX));
     for (size_t i = 0; i < ARRAY_LEN(serf_queues) && p->n < PACKET_PARTS_MAX; i++)
         (void)bcast_pick(serf_queues[i], 3, &room, limit, PACKET_PARTS_MAX - p->n, parcel_add, p);
 }
@@ -83,7 +128,7 @@ void gossip_send(struct serf *s, const struct gossip_addr *to, struct span msg)
 
     parcel_add(&p, msg);
     if (packet_room(s) > msg.len)
-        parcel_fill(s, &p, packet_room(s) - msg.len);
+        parcel_fill(s, &p, packet_room(s) - msg.len, to);
     parcel_send(s, &p, to, false);
     strbuf_fini(&p.bytes);
 }
@@ -106,12 +151,6 @@ uint64_t gossip_queue(struct serf *s, struct bcast_queue *q, const char *key, st
     return bcast_put(q, key, msg);
 }
 
-static bool wants_gossip(const struct serf *s, const struct member *m)
-{
-    return member_usable(m) ||
-           (m->in_list && m->state == NODE_DEAD && s->now - m->changed <= s->o.gossip_to_dead);
-}
-
 void gossip_tick(struct serf *s)
 {
     struct member *to[GOSSIP_TARGETS_MAX];
@@ -121,12 +160,10 @@ void gossip_tick(struct serf *s)
     for (size_t i = 0; i < n; i++) {
         struct parcel p = {.n = 0};
 
-        parcel_fill(s, &p, packet_room(s));
+        parcel_fill(s, &p, packet_room(s), member_reach(to[i]));
         if (p.n > 0)
             parcel_send(s, &p, member_reach(to[i]), peer_takes_crc(to[i]));
         strbuf_fini(&p.bytes);
-        if (p.n == 0)
-            break;
     }
     if (s->nodes_q.n + s->intents_q.n + s->queries_q.n + s->events_q.n > 0)
         core_arm(s, T_GOSSIP, s->now + s->o.gossip_interval);

@@ -17,7 +17,7 @@
 #define JOIN_MARGIN_MS  100
 #define STATS_MAX       24
 
-static void reply_body(struct bus_req *req, const pb_msgdesc_t *fields, const void *msg)
+void serfd_reply(struct bus_req *req, const pb_msgdesc_t *fields, const void *msg)
 {
     struct strbuf body = STRBUF_INIT;
     steppe_Reply rep = {.version = 1};
@@ -86,7 +86,7 @@ static void on_members(struct serfd *sd, struct bus_req *req)
         if (info.self)
             list.self = xstrdup(info.name);
     }
-    reply_body(req, steppe_MemberList_fields, &list);
+    serfd_reply(req, steppe_MemberList_fields, &list);
     pb_release(steppe_MemberList_fields, &list);
 }
 
@@ -98,7 +98,7 @@ static void on_joined(void *user, unsigned num_joined, const char *error)
     steppe_SerfJoinResponse resp = {.num_joined = num_joined, .error = text};
 
     (void)snprintf(text, sizeof(text), "%s", error);
-    reply_body(user, steppe_SerfJoinResponse_fields, &resp);
+    serfd_reply(user, steppe_SerfJoinResponse_fields, &resp);
 }
 
 static void on_join(struct serfd *sd, struct bus_req *req)
@@ -131,7 +131,7 @@ static void reply_generic(struct bus_req *req)
 {
     steppe_GenericResponse resp = {0};
 
-    reply_body(req, steppe_GenericResponse_fields, &resp);
+    serfd_reply(req, steppe_GenericResponse_fields, &resp);
 }
 
 static void on_force_leave(struct serfd *sd, struct bus_req *req)
@@ -259,7 +259,7 @@ static void on_stats(struct serfd *sd, struct bus_req *req)
     add_text(&resp, "federation", sd->guard.federation);
     add_text(&resp, "raft_group", sd->raft_group);
     add_text(&resp, "raft_group_conflict", st.group_conflict);
-    reply_body(req, steppe_StatsResponse_fields, &resp);
+    serfd_reply(req, steppe_StatsResponse_fields, &resp);
 }
 
 /* ---- dispatch ---- */
@@ -288,7 +288,8 @@ static void on_request(void *user, struct bus_req *req)
         on_stats(sd, req);
         break;
     default:
-        bus_req_error(req, 404, false, "serfd has no method %u", (unsigned)req->env.method);
+        if (!serfd_ask_request(sd, req))
+            bus_req_error(req, 404, false, "serfd has no method %u", (unsigned)req->env.method);
     }
 }
 

@@ -132,6 +132,13 @@ static void carry_out(struct serfd *sd, const struct serf_effect *fx)
     case SERF_FX_JOINED:
         serfd_joined(sd, fx, (const char *)data.p);
         break;
+    case SERF_FX_REPLY:
+    case SERF_FX_REPLIED:
+        serfd_ask_heard(sd, fx, data);
+        break;
+    case SERF_FX_SAVE_KEYS:
+        serfd_keyring_save(sd, data);
+        break;
     case SERF_FX_LEFT:
         sd->has_left = true;
         sd->snapshot_dirty = true;
@@ -206,21 +213,37 @@ void serfd_settle(struct serfd *sd)
 
 /* ---- datagrams ---- */
 
+static void drop_datagram(struct serfd *sd, const struct gossip_addr *from, const char *why)
+{
+    char text[GOSSIP_ADDR_TEXT_MAX], line[160];
+
+    (void)snprintf(line, sizeof(line), "packet dropped: gossip keys do not match: %s from=%s", why,
+                   gossip_addr_text(from, text));
+    serfd_log_peer(sd, LOG_WARN, line);
+}
+
+/* Most encrypted packets cannot be a ping, whose first byte they share (gossip-wire.md 4.4). */
+static bool looks_sealed(struct span data)
+{
+    return data.len > SEAL_OVERHEAD && data.p[0] <= 1 && (data.p[1] < 0x80 || data.p[1] > 0x9f) &&
+           data.p[1] != 0xde && data.p[1] != 0xdc;
+}
+
 static void take_datagram(struct serfd *sd, const struct gossip_addr *from, struct span data)
 {
     struct serf_event ev = {.type = SERF_EV_PACKET, .addr = *from, .data = data};
     struct strbuf plain = STRBUF_INIT;
-    char text[GOSSIP_ADDR_TEXT_MAX], line[128];
 
     if (sd->keyring.n > 0) {
         if (seal_open(&sd->keyring, (struct span){NULL, 0}, data, &plain)) {
-            (void)snprintf(line, sizeof(line), "packet dropped: no gossip key fits from=%s",
-                           gossip_addr_text(from, text));
-            serfd_log_peer(sd, LOG_WARN, line);
+            drop_datagram(sd, from, "no installed key fits");
             strbuf_fini(&plain);
             return;
         }
         ev.data = (struct span){(const uint8_t *)plain.data, plain.len};
+    } else if (looks_sealed(data)) {
+        drop_datagram(sd, from, "it is encrypted and encryption is not configured");
+        return;
     }
     if (ev.data.len > 0)
         (void)serfd_step(sd, &ev);
@@ -308,6 +331,7 @@ static int make_dirs(struct serfd *sd, struct errtext *e)
     if ((mkdir(base, 0700) < 0 && errno != EEXIST) || (mkdir(dir, 0700) < 0 && errno != EEXIST))
         return err_set(e, -errno, "cannot make %s: %s", dir, strerror(errno));
     sd->snapshot_path = xasprintf("%s/snapshot", dir);
+    sd->keyring_path = xasprintf("%s/keyring", dir);
     return 0;
 }
 
@@ -333,6 +357,8 @@ int serfd_init(struct svc_ctx *ctx, struct errtext *e)
     r = make_dirs(sd, e);
     if (r == 0)
         r = serfd_conf_options(sd, &o, &name, &meta, e);
+    if (r == 0)
+        r = serfd_keyring_load(sd, e);
     if (r == 0) {
         sd->serf = serf_new(&o, clock_mono());
         r = open_udp(sd, e);
@@ -378,8 +404,10 @@ void serfd_fini(struct svc_ctx *ctx)
 
     if (!sd)
         return;
+    serfd_keyring_fini(sd);
     serfd_joiner_fini(sd);
     serfd_rpc_fini(sd);
+    serfd_ask_fini(sd);
     serfd_streams_fini(sd);
     uv_close((uv_handle_t *)&sd->tick, NULL);
     uv_close((uv_handle_t *)&sd->snapshot_timer, NULL);
@@ -392,6 +420,7 @@ void serfd_fini(struct svc_ctx *ctx)
     sd->serf = serf_free(sd->serf);
     serf_out_fini(&sd->out);
     free(sd->snapshot_path);
+    free(sd->keyring_path);
     free(sd);
     ctx->user = NULL;
 }

@@ -2,11 +2,13 @@
 /*
  * What the files of serfd's shell share. serfd_shell.c: the core's events and effects, UDP, life.
  * serfd_streams.c: TCP. serfd_join.c: joins, rejoin. serfd_exec.c: commands that print addresses.
- * serfd_disk.c: the snapshot file. serfd_rpc.c: the Serf.* methods. serfd_conf.c: configuration to
+ * serfd_disk.c: files. serfd_keyring.c: the keyring's start and its changes. serfd_rpc.c: the
+ * Serf.* methods; serfd_ask.c: those that ask the whole pool. serfd_conf.c: configuration to
  * options and tags. serfd_stamps.c: what data_dir says about federation and raft group.
  */
 #pragma once
 
+#include <pb.h>
 #include <uv.h>
 
 #include "base/strbuf.h"
@@ -22,6 +24,8 @@
 
 struct serfd_stream;
 struct serfd_joiner;
+struct serfd_ask;
+struct serfd_keys_save;
 
 struct serfd {
     struct svc_ctx *ctx;
@@ -45,6 +49,9 @@ struct serfd {
 
     struct serfd_joiner *joiner;
 
+    char *keyring_path;
+    struct serfd_keys_save *keys_save; /* under way */
+
     char *snapshot_path;
     uv_timer_t snapshot_timer;
     bool snapshot_dirty;
@@ -56,6 +63,8 @@ struct serfd {
     uint64_t version_base; /* wall clock of the start: versions rise over restarts */
     uint64_t version_told;
     struct bus_req *leave_req; /* who asked us to leave, waiting */
+    struct serfd_ask *asks;    /* questions to the pool under way */
+    uint64_t next_ask;
     bool stopping;
 
     int64_t log_allowance, log_filled_at; /* limits warnings that peers can provoke */
@@ -111,6 +120,30 @@ void serfd_exec_cancel(struct serfd_exec *x);
 int serfd_rpc_init(struct serfd *sd, struct errtext *e);
 void serfd_rpc_fini(struct serfd *sd);
 void serfd_rpc_left(struct serfd *sd);
+
+/* A reply with an encoded message. */
+void serfd_reply(struct bus_req *req, const pb_msgdesc_t *fields, const void *msg);
+
+/* serfd_ask.c */
+/* True when the request was one of its methods. */
+bool serfd_ask_request(struct serfd *sd, struct bus_req *req);
+/* What the core says of a question: a reply or its end. */
+void serfd_ask_heard(struct serfd *sd, const struct serf_effect *fx, struct span data);
+void serfd_ask_fini(struct serfd *sd);
+
+/* serfd_keyring.c */
+/* The keys of the file, or of the configuration, which are then written to the file. */
+int serfd_keyring_load(struct serfd *sd, struct errtext *e);
+/* Writes the file on another thread, then tells the core. */
+void serfd_keyring_save(struct serfd *sd, struct span text);
+/* Waits for a write under way. */
+void serfd_keyring_fini(struct serfd *sd);
+
+/* serfd_disk.c; the snapshot's part is in serfd_snapshot.h */
+/* -ENOENT: there is none. */
+int keyring_read(const char *path, struct seal_keyring *ring, struct errtext *e);
+/* With mode 0600; safe on disk when it returns 0. */
+int keyring_write(const char *path, const char *text, size_t len, struct errtext *e);
 
 /* serfd_conf.c */
 /* Fills options from the configuration; `name` and `meta` keep the memory. */

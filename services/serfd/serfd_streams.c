@@ -96,6 +96,15 @@ static void log_stream(struct serfd_stream *st, const char *what)
     serfd_log_peer(st->sd, LOG_WARN, line);
 }
 
+/* Worded for both sides: each one's log names the other and says that it is about keys. */
+static void log_keys(struct serfd_stream *st, const char *why)
+{
+    char line[200];
+
+    (void)snprintf(line, sizeof(line), "gossip keys do not match: %s", why);
+    log_stream(st, line);
+}
+
 /* A dial has ended: tells the core, closes. Not from within a step of the core. */
 static void dial_end(struct serfd_stream *st, int err, struct span data)
 {
@@ -160,7 +169,6 @@ static void refuse(struct serfd_stream *st, const char *text)
     struct msg_err err = {SPAN_STR(text)};
     struct strbuf b = STRBUF_INIT;
 
-    log_stream(st, text);
     msg_put(&b, ML_ERR, &msg_err_schema, &err);
     write_and_close(st, (struct span){(const uint8_t *)b.data, b.len});
     strbuf_fini(&b);
@@ -193,10 +201,10 @@ static void stream_complete(struct serfd_stream *st)
 
     uv_read_stop((uv_stream_t *)&st->tcp);
     why = unseal(st, &room, &ev.data);
+    if (why)
+        log_keys(st, why);
     if (st->dialled) {
-        if (why)
-            log_stream(st, why);
-        dial_end(st, why ? -EBADMSG : 0, ev.data);
+        dial_end(st, why ? -EKEYREJECTED : 0, ev.data);
     } else if (why) {
         refuse(st, why);
     } else {

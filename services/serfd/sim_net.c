@@ -137,6 +137,7 @@ static void dial(struct sim *sim, unsigned from, const struct serf_effect *fx, s
 
 static void note(struct sim *sim, unsigned node, const char *text)
 {
+    sim->nodes[node].events += strncmp(text, "user event ", 11) == 0;
     sim->failed_notes += strncmp(text, "member failed", 13) == 0;
     if (sim->verbose)
         printf("%9.3f %s: %s\n", (double)sim->now / 1e9, sim->nodes[node].name, text);
@@ -174,6 +175,18 @@ static void carry_out(struct sim *sim, unsigned node, const struct sim_event *ev
             break;
         case SERF_FX_LEFT:
             sim->nodes[node].left = true;
+            break;
+        case SERF_FX_REPLY:
+            sim->nodes[node].replies++;
+            break;
+        case SERF_FX_REPLIED:
+            sim->nodes[node].asked++;
+            break;
+        case SERF_FX_SAVE_KEYS:
+            back.type = SIM_SAVED;
+            back.to = node;
+            back.life = sim->nodes[node].life;
+            put_event(sim, back, data);
             break;
         }
     }
@@ -256,6 +269,9 @@ static void handle(struct sim *sim, struct sim_event *ev)
             return;
         sev.type = SERF_EV_PACKET;
         sev.addr = sim->nodes[ev->from].addr;
+        break;
+    case SIM_SAVED:
+        sev.type = SERF_EV_KEYS_SAVED;
         break;
     case SIM_STREAM:
         sev.type = SERF_EV_STREAM;

@@ -12,7 +12,7 @@
 struct sim_event {
     int64_t at;
     uint64_t order; /* equal times: first in, first out */
-    enum { SIM_TICK, SIM_PACKET, SIM_STREAM, SIM_DIALED } type;
+    enum { SIM_TICK, SIM_PACKET, SIM_STREAM, SIM_DIALED, SIM_SAVED } type;
     unsigned to, from;
     unsigned life; /* of `to`; what was meant for an earlier life is dropped */
     uint64_t id;   /* dial id at the dialling node */
@@ -33,6 +33,8 @@ struct sim_node {
     unsigned joins_ok, joins_failed;
     unsigned answers; /* dials that came back, for the books */
     uint64_t dials;
+    unsigned events;         /* user events that it heard of */
+    unsigned replies, asked; /* to queries of its own: acks and answers, ends */
 };
 
 struct sim {

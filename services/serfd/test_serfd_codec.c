@@ -567,7 +567,7 @@ START_TEST(test_seal_keys)
     ck_assert_int_eq(seal_add_base64(&ring, "", &e), -EINVAL);
     ck_assert_int_eq(seal_add_base64(&ring, "not base64!", &e), -EINVAL);
     ck_assert_int_eq(seal_add_base64(&ring, "AAEC", &e), -EINVAL);
-    ck_assert_str_eq(e.text, "gossip key has 3 bytes, not 16, 24 or 32");
+    ck_assert_str_eq(e.text, "key size must be 16, 24 or 32 bytes");
     ck_assert_uint_eq(ring.n, 0);
 }
 END_TEST

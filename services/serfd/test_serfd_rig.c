@@ -44,6 +44,8 @@ void rig_fini(struct rig *rig)
     serf_free(rig->s);
     serf_out_fini(&rig->out);
     strbuf_fini(&rig->answer);
+    strbuf_fini(&rig->reply);
+    strbuf_fini(&rig->saved);
     free(rig->seen);
 }
 
@@ -122,6 +124,16 @@ static void see(void *user, uint8_t type, struct span body)
         decode_ml(m, body);
 }
 
+static void take_reply(struct rig *rig, const struct serf_effect *fx, struct span data)
+{
+    size_t len = strlen((const char *)data.p);
+
+    *(fx->ack ? &rig->acks : &rig->replies) += 1;
+    (void)snprintf(rig->reply_from, sizeof(rig->reply_from), "%s", (const char *)data.p);
+    strbuf_reset(&rig->reply);
+    strbuf_add(&rig->reply, data.p + len + 1, data.len - len - 1);
+}
+
 static void take_effects(struct rig *rig)
 {
     for (size_t i = 0; i < rig->out.n; i++) {
@@ -152,6 +164,18 @@ static void take_effects(struct rig *rig)
         case SERF_FX_LEFT:
             rig->left++;
             break;
+        case SERF_FX_REPLY:
+            take_reply(rig, fx, data);
+            break;
+        case SERF_FX_REPLIED:
+            rig->replied++;
+            rig->replied_number = fx->number;
+            break;
+        case SERF_FX_SAVE_KEYS:
+            rig->saves++;
+            strbuf_reset(&rig->saved);
+            strbuf_add(&rig->saved, data.p, data.len);
+            break;
         }
     }
 }
@@ -159,6 +183,7 @@ static void take_effects(struct rig *rig)
 int rig_event(struct rig *rig, struct serf_event *ev)
 {
     size_t before = rig->n_seen;
+    unsigned saves = rig->saves;
     int r;
 
     ev->now.ns = rig->now;
@@ -168,6 +193,11 @@ int rig_event(struct rig *rig, struct serf_event *ev)
     for (size_t i = before; rig->auto_ack && i < rig->n_seen; i++) {
         if (rig->seen[i].type == ML_PING)
             rig_ack(rig, rig->seen[i].seq);
+    }
+    if (rig->saves > saves && rig->save_err <= 0) {
+        struct serf_event saved = {.type = SERF_EV_KEYS_SAVED, .err = rig->save_err};
+
+        (void)rig_event(rig, &saved);
     }
     return r;
 }

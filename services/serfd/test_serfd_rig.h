@@ -35,7 +35,12 @@ struct rig {
     uint8_t last_dial_type;
     unsigned dials, joined, join_errors, left;
     char last_note[256];
-    struct strbuf answer; /* of the last stream */
+    unsigned acks, replies, replied, saves; /* of queries of its own; keyring files */
+    size_t replied_number;
+    char reply_from[64];
+    struct strbuf reply, saved; /* the last ones */
+    int save_err;               /* what the disk says; above 0: nothing */
+    struct strbuf answer;       /* of the last stream */
 };
 
 void rig_init(struct rig *rig, void (*change)(struct serf_options *o));

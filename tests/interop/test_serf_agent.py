@@ -18,7 +18,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import rawwire
 import steppe
-from rawwire import envelope, field
+from rawwire import field, pb
 from steppe import wait_for
 
 PORT = 4648
@@ -32,31 +32,6 @@ def serfd_binary():
     if os.environ.get('STEPPE_BUILD'):
         return os.path.join(os.environ['STEPPE_BUILD'], 'serfd')
     return os.path.join(os.environ['STEPPE_PREFIX'], 'libexec', 'steppe', 'serfd')
-
-
-def pb(data):
-    """A protobuf message as [(number, value)]; doubles and nested ones as bytes."""
-    out, at = [], 0
-
-    def varint():
-        nonlocal at
-        n = shift = 0
-        while True:
-            b = data[at]
-            at += 1
-            n |= (b & 127) << shift
-            shift += 7
-            if b < 128:
-                return n
-    while at < len(data):
-        key = varint()
-        if key & 7 == 0:
-            out.append((key >> 3, varint()))
-            continue
-        n = varint() if key & 7 == 2 else 8
-        out.append((key >> 3, data[at:at + n]))
-        at += n
-    return out
 
 
 class Member:
@@ -74,23 +49,6 @@ class Member:
                 self.tags[kv[1].decode()] = kv.get(2, b'').decode()
             elif no == 5:
                 self.status = v.decode()
-
-
-class Bus(rawwire.Dealer):
-    """The dealer on the service's own ipc socket."""
-
-    def __init__(self, path, timeout):
-        self.s = socket.socket(socket.AF_UNIX)
-        self.s.settimeout(timeout)
-        try:
-            self.s.connect(path)
-            self.s.sendall(rawwire.GREETING)
-            self._read(64)
-            self.s.sendall(rawwire.ready())
-            self.read_frame()
-        except OSError:
-            self.s.close()
-            raise
 
 
 class Serfd:
@@ -129,11 +87,8 @@ server { enabled = true bootstrap_expect = 1 %s }
 
     def call(self, method, body=b'', timeout=12.0):
         """-> (code, error text, body of the reply)."""
-        with Bus(os.path.join(self.run_dir, 'serfd.sock'), timeout) as bus:
-            bus.send(b'12345678', envelope(method, timeout_ms=int(timeout * 1000)), body)
-            parts = bus.read_message()
-        env = dict(pb(parts[1]))
-        return env.get(2, 0), env.get(3, b'').decode(), b''.join(parts[2:])
+        with rawwire.Ipc(os.path.join(self.run_dir, 'serfd.sock'), timeout) as bus:
+            return bus.call(method, body)
 
     def members(self):
         code, error, body = self.call(MEMBERS)

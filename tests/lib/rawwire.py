@@ -103,6 +103,56 @@ class Dealer:
         self.close()
 
 
+def pb(data):
+    """A protobuf message as [(number, value)]; doubles and nested ones as bytes."""
+    out, at = [], 0
+
+    def number():
+        nonlocal at
+        n = shift = 0
+        while True:
+            b = data[at]
+            at += 1
+            n |= (b & 127) << shift
+            shift += 7
+            if b < 128:
+                return n
+    while at < len(data):
+        key = number()
+        if key & 7 == 0:
+            out.append((key >> 3, number()))
+            continue
+        n = number() if key & 7 == 2 else 8
+        out.append((key >> 3, data[at:at + n]))
+        at += n
+    return out
+
+
+class Ipc(Dealer):
+    """The dealer on a service's own ipc socket."""
+
+    def __init__(self, path, timeout):
+        self.s = socket.socket(socket.AF_UNIX)
+        self.s.settimeout(timeout)
+        self.timeout = timeout
+        try:
+            self.s.connect(path)
+            self.s.sendall(GREETING)
+            self._read(64)
+            self.s.sendall(ready())
+            self.read_frame()
+        except OSError:
+            self.s.close()
+            raise
+
+    def call(self, method, body=b''):
+        """-> (code, error text, body of the reply)."""
+        self.send(b'12345678', envelope(method, timeout_ms=int(self.timeout * 1000)), body)
+        parts = self.read_message()
+        env = dict(pb(parts[1]))
+        return env.get(2, 0), env.get(3, b'').decode(), b''.join(parts[2:])
+
+
 def zmtp_garbage(rnd):
     """(name, bytes) to send to a ZMTP port as they are."""
     yield 'nothing', b''
