@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * The HTTP gateway. civetweb's threads run the handlers; a handler calls through the gate (one
- * connection of the loop's thread to routerd) and waits, or, for a stale read of the own region,
- * reads the state of this node's raftd itself. What is in which file:
+ * connection of the loop's thread to routerd, another to the own raftd for writes while that leads)
+ * and waits, or, for a stale read of the own region, reads the state of this node's raftd itself.
+ * What is in which file:
  *
  *     apid_shell.c    start, stop, civetweb's callbacks
  *     apid_http.c     one request: path, parameters, body; one answer: headers, compression
@@ -41,7 +42,9 @@ struct apid_limits;
 
 struct apid {
     struct svc_ctx *ctx;
-    struct bus_gate *gate;
+    struct bus_gate *gate; /* to routerd */
+    struct bus_gate
+        *raftd; /* to this node's raftd, for writes while that leads; NULL on a client */
     struct bus_gate *client_gate; /* to this node's own clientd; NULL when there is none */
     atomic_bool stopping;
     struct mg_context *http;

@@ -97,19 +97,48 @@ static enum bus_share share_of(const steppe_Request *env, const struct rpc_metho
     return env->stale ? BUS_SHARE_ANY : BUS_SHARE_NEXT;
 }
 
+/* Does this node's raftd lead the region that is asked? */
+static bool leads_here(const struct apid_req *r, const steppe_Request *env)
+{
+    struct state_status st;
+
+    return r->a->raftd && strcmp(env->region, r->a->ctx->conf->region) == 0 &&
+           state_status_read(r->a->status, clock_mono(), &st) == 0 &&
+           st.role == STATE_STATUS_LEADER;
+}
+
+/*
+ * A write straight to the own leading raftd: there is nothing to route, and a hop less is half of
+ * the rate. False: it was lost or refused for now, and its key lets routerd send it again.
+ */
+static bool call_leader(struct apid_req *r, const steppe_Request *env, const void *body, size_t len,
+                        uint8_t **ret_body, size_t *ret_len, int *ret_err)
+{
+    *ret_err =
+        bus_gate_call(r->a->raftd, env, body, len, 0, BUS_SHARE_NOT, &r->reply, ret_body, ret_len);
+    if (*ret_err == 0 && r->reply.code != 0 && r->reply.retryable) {
+        free(*ret_body);
+        *ret_body = NULL;
+        return false;
+    }
+    return *ret_err != -ECONNREFUSED && *ret_err != -ECONNRESET;
+}
+
 bool apid_call(struct apid_req *r, const steppe_Request *env, const void *body, size_t len,
                uint8_t **ret_body, size_t *ret_len)
 {
     const struct rpc_method_info *info = rpc_method_info(env->method);
     bool repeatable = (info->flags & RPC_READ) || env->idempotency_key[0];
+    bool done = (info->flags & RPC_WRITE) && env->idempotency_key[0] && leads_here(r, env);
     int err = -ECONNRESET;
 
+    if (done)
+        done = call_leader(r, env, body, len, ret_body, ret_len, &err);
     /* routerd died under the call: asked once more of the next one. */
-    for (int tries = 0; tries < 2 && err == -ECONNRESET; tries++) {
+    for (int tries = 0; !done && tries < 2; tries++) {
         err = bus_gate_call(r->a->gate, env, body, len, APID_DIAL_MS, share_of(env, info),
                             &r->reply, ret_body, ret_len);
-        if (!repeatable)
-            break;
+        done = err != -ECONNRESET || !repeatable;
     }
     if (err != 0)
         return call_failed(r, err);

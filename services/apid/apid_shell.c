@@ -199,6 +199,7 @@ static int open_client_gate(struct apid *a, struct errtext *e)
 int apid_init(struct svc_ctx *ctx, struct errtext *e)
 {
     _cleanup_(freep) char *routerd = conf_run_ipc(ctx->conf, "routerd.sock");
+    _cleanup_(freep) char *raftd = conf_run_ipc(ctx->conf, "raftd.sock");
     _cleanup_(freep) char *page = conf_run_path(ctx->conf, "raftd.status");
     struct apid *a = xcalloc(1, sizeof(*a));
     struct bus_client *client;
@@ -216,6 +217,12 @@ int apid_init(struct svc_ctx *ctx, struct errtext *e)
     if (r < 0)
         return r;
     a->gate = bus_gate_new(ctx->bus, client, APID_SHARE_MS);
+    if (ctx->conf->server.enabled) {
+        r = bus_client_new(ctx->bus, raftd, &client, e);
+        if (r < 0)
+            return r;
+        a->raftd = bus_gate_new(ctx->bus, client, APID_SHARE_MS);
+    }
     r = open_client_gate(a, e);
     if (r < 0)
         return r;
@@ -277,6 +284,8 @@ void apid_fini(struct svc_ctx *ctx)
     ctx->user = NULL;
     atomic_store(&a->stopping, true); /* those that wait for slow readers look at it */
     /* Handlers that wait get an answer first, or civetweb would wait for them. */
+    if (a->raftd)
+        bus_gate_close(a->raftd);
     if (a->gate)
         bus_gate_close(a->gate);
     if (a->client_gate)
