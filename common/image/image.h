@@ -133,6 +133,9 @@ void image_reset(struct image *im);
  */
 int image_refresh(struct image *im, struct store_txn *t, size_t rows_max);
 uint64_t image_index(const struct image *im);
+/* One allocation as the store has it, whatever the image shows or keeps: a plan was refused. id:
+ * canonical text. -errno. */
+int image_reread(struct image *im, struct store_txn *t, const char *id);
 
 /* ---- fed by anybody ---- */
 
@@ -205,6 +208,10 @@ static inline bool image_node_ready(const struct image_node *n)
  */
 bool image_fits(const struct image *im, const struct image_node *n, const struct image_use *use,
                 struct errtext *e);
+/* Does `use` want nothing that this allocation does not have already? Then an update in place needs
+ * no check. */
+bool image_use_within(const struct image *im, const struct image_alloc *a,
+                      const struct image_use *use);
 /* Is the port of this address free on the node? "" and NULL: the unnamed address. */
 bool image_port_free(const struct image *im, const struct image_node *n, const char *address,
                      int port);

@@ -284,3 +284,32 @@ bool image_fits(const struct image *im, const struct image_node *n, const struct
     }
     return ports_fit(im, n, use, e);
 }
+
+static bool has_extra(const struct image_alloc *a, unsigned from, unsigned n, uint64_t value)
+{
+    for (unsigned i = from; i < from + n; i++) {
+        if (a->extra[i] == value)
+            return true;
+    }
+    return false;
+}
+
+bool image_use_within(const struct image *im, const struct image_alloc *a,
+                      const struct image_use *use)
+{
+    if (use->cpu > a->cpu || use->memory > a->memory || use->disk > a->disk)
+        return false;
+    for (uint32_t i = 0; i < use->ports_n; i++) {
+        uint32_t address = image_text_find(im, use->ports[i].address);
+
+        if (address == IMAGE_NONE ||
+            !has_extra(a, 0, a->ports_n,
+                       (uint64_t)address << 16 | ((uint32_t)use->ports[i].port & 0xffff)))
+            return false;
+    }
+    for (uint32_t i = 0; i < use->cores_n; i++) {
+        if (!has_extra(a, a->ports_n, a->cores_n, use->cores[i]))
+            return false;
+    }
+    return true;
+}

@@ -244,3 +244,26 @@ int image_refresh(struct image *im, struct store_txn *t, size_t rows_max)
     free(f.job);
     return r;
 }
+
+int image_reread(struct image *im, struct store_txn *t, const char *id)
+{
+    struct refresh f = {.im = im, .t = t};
+    struct image_who who = {0};
+    struct image_alloc *a;
+    struct state_alloc row;
+    int r;
+
+    assert(im->undo_n == 0);
+    if (!image_id_parse(id, &who.id))
+        return 0;
+    a = image_alloc_find(im, &who.id);
+    if (a)
+        image_alloc_remove(im, a);
+    r = state_alloc_read(t, id, &row);
+    if (r)
+        return r < 0 ? r : 0;
+    r = alloc_view_live(&row.view) ? take_row(&f, &row, &who) : 0;
+    free(f.ns);
+    free(f.job);
+    return r;
+}

@@ -45,6 +45,7 @@ enum rpc_flags {
     X(EVAL_NACK,           35, "Eval.Nack",                RAFTD, RPC_WRITE, EvalAckRequest, GenericResponse)       \
     X(EVAL_UPDATE,         36, "Eval.Update",              RAFTD, RPC_WRITE, EvalUpdateRequest, GenericResponse)    \
     X(EVAL_REBLOCK,        37, "Eval.Reblock",             RAFTD, RPC_WRITE, EvalUpdateRequest, GenericResponse)    \
+    X(PLAN_SUBMIT,         38, "Plan.Submit",              RAFTD, RPC_WRITE, Plan, PlanResult)                       \
     X(NODE_REGISTER,       40, "Node.Register",            RAFTD, RPC_WRITE, NodeRegisterRequest, NodeUpdateResponse) \
     X(NODE_UPDATE_STATUS,  41, "Node.UpdateStatus",        RAFTD, RPC_WRITE, NodeUpdateStatusRequest, NodeUpdateResponse) \
     X(NODE_GET,            42, "Node.GetNode",             RAFTD, RPC_READ,  NodeSpecificRequest, Node)             \

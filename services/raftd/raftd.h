@@ -135,6 +135,10 @@ struct raftd_proposal {
     uint64_t index, term;    /* after */
     char node_id[37];        /* node methods: whose heartbeat timer this is about */
     char *warnings;          /* job registration: for the reply; owned */
+    struct strbuf more;      /* plans: further fields of the reply */
+    uint64_t seq;            /* plans: in the order of the log */
+    /* The command is lost, or given back to its request: the leader's memory must follow. */
+    void (*dropped)(struct raftd *rd, struct raftd_proposal *p);
     struct raftd_proposal *next;
 };
 
@@ -142,6 +146,14 @@ struct raftd_proposal {
 void raftd_write_request(struct raftd *rd, struct bus_req *req);
 /* Proposes that a node whose heartbeat is missing is down. */
 void raftd_write_node_down(struct raftd *rd, const char *node_id);
+/* A proposal without its command; fn is called when it was applied. */
+struct raftd_proposal *raftd_proposal_new(struct bus_req *req, raftd_applied_fn *fn);
+/* Answers the request with an error, frees. */
+void raftd_proposal_fail(struct raftd *rd, struct raftd_proposal *p, unsigned code, bool retryable,
+                         const char *text);
+/* Answers with what was applied, `more` behind it. */
+void raftd_proposal_reply(struct raftd *rd, struct raftd_proposal *p,
+                          const struct fsm_result *result, const struct strbuf *more);
 /* Proposes a command of this server's own; a copy is made. */
 void raftd_write_own(struct raftd *rd, enum command_type type, const void *body,
                      const struct bytes *blobs, size_t n);

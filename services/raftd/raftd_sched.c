@@ -419,6 +419,7 @@ void raftd_sched_run(struct raftd *rd)
     spread_woken(s);
     cancel_twins(s);
     reap_failed(s);
+    sched_plans_run(rd);
     sched_serve(rd);
     if (s->restoring)
         raftd_wake(rd);
@@ -444,7 +445,8 @@ static uint64_t last_change(struct raftd *rd)
     _cleanup_(store_abortp) struct store_txn *t = NULL;
     uint64_t nodes = 0, allocs = 0;
 
-    if (store_begin(rd->store, false, &t) < 0 || state_table_index(t, STATE_NODES, &nodes) < 0)
+    if (store_begin(rd->store, false, &t) < 0 || state_table_index(t, STATE_NODES, &nodes) < 0 ||
+        state_table_index(t, STATE_ALLOCS, &allocs) < 0)
         return UINT64_MAX;
     return MAX(nodes, allocs);
 }
@@ -475,6 +477,7 @@ void raftd_sched_unlead(struct raftd *rd)
     blocked_flush(s->blocked);
     s->woken.n = s->twins.n = s->room.n = 0;
     sched_let_go(rd);
+    sched_plans_drop(rd, false);
 }
 
 void raftd_sched_member_failed(struct raftd *rd, const char *node_id)
@@ -506,6 +509,9 @@ bool raftd_sched_request(struct raftd *rd, struct bus_req *req)
     case RPC_EVAL_NACK:
         sched_nack(rd, req);
         return true;
+    case RPC_PLAN_SUBMIT:
+        sched_plan(rd, req);
+        return true;
     default:
         return false;
     }
@@ -519,6 +525,9 @@ void raftd_sched_new(struct raftd *rd)
     s->broker = broker_new();
     s->blocked = blocked_new(on_woken, s);
     s->waiting_end = &s->waiting;
+    s->plans_end = &s->plans;
+    s->plan_waits_end = &s->plan_waits;
+    s->image = image_new(0);
     uv_timer_init(rd->ctx->loop, &s->tick);
     s->tick.data = s;
     rd->sched = s;
@@ -535,6 +544,8 @@ void raftd_sched_free(struct raftd *rd)
 
     if (!s)
         return;
+    sched_plans_drop(rd, true);
+    image_free(s->image);
     rd->sched = NULL;
     while (s->waiting) {
         struct sched_waiter *w = s->waiting;

@@ -5,15 +5,18 @@
  *
  *     raftd_sched.c    life with the leadership; changes of the state -> broker, blocked, commands
  *     raftd_dequeue.c  schedulers ask for work and say what became of it
+ *     raftd_plan.c     plans: checked, proposed, answered
  */
 #pragma once
 
 #include "blocked_core.h"
 #include "broker_core.h"
+#include "image/image.h"
 #include "job.pb.h"
 #include "raftd.h"
 
 #define SCHED_WAITING_MAX 4096 /* dequeues that wait; more are answered with 429 */
+#define SCHED_PLANS_MAX   256  /* plans that wait, or are being written */
 #define SCHED_TICK_MS     100
 
 /* Ids of evaluations or nodes, to be looked at once the batch is through. */
@@ -33,6 +36,14 @@ struct sched_waiter {
     int64_t until_ns;
 };
 
+/* A plan that waits for the image, or for other plans to be written. */
+struct plan_wait {
+    struct plan_wait *next;
+    struct bus_req *req;
+    uint64_t seq;           /* of the last one that it waits for */
+    struct strbuf rejected; /* of its answer */
+};
+
 struct raftd_sched {
     struct raftd *rd;
     bool leading;
@@ -47,6 +58,12 @@ struct raftd_sched {
     size_t restore_at_len;
     struct sched_waiter *waiting, **waiting_end;
     size_t waiting_n;
+    struct image *image;
+    bool image_ready;                     /* it has been read once; from then on it follows */
+    struct plan_wait *plans, **plans_end; /* not checked yet */
+    struct plan_wait *plan_waits, **plan_waits_end; /* nothing is left of them */
+    size_t plans_held;
+    uint64_t plans_seq, plans_done; /* given out; the last one that is through */
     uv_timer_t tick;
     int64_t minute_ns; /* when the next look at what happens once a minute is due */
 };
@@ -71,3 +88,11 @@ void sched_serve(struct raftd *rd);
 void sched_expire(struct raftd *rd, int64_t now_ns);
 /* Leadership is lost: who waits here goes on to the next leader. */
 void sched_let_go(struct raftd *rd);
+
+/* ---- raftd_plan.c ---- */
+
+void sched_plan(struct raftd *rd, struct bus_req *req);
+/* Lets the image follow the state, checks what came. */
+void sched_plans_run(struct raftd *rd);
+/* Leadership is lost, or the process stops: the image goes, those that wait are answered. */
+void sched_plans_drop(struct raftd *rd, bool stopping);

@@ -16,7 +16,7 @@
 #include "wire/member.h"
 #include "wire/wire.h"
 
-static struct raftd_proposal *proposal_new(struct bus_req *req, raftd_applied_fn *fn)
+struct raftd_proposal *raftd_proposal_new(struct bus_req *req, raftd_applied_fn *fn)
 {
     struct raftd_proposal *p = xcalloc(1, sizeof(*p));
 
@@ -30,11 +30,20 @@ static void proposal_free(struct raftd_proposal *p)
 {
     strbuf_fini(&p->command);
     free(p->warnings);
+    strbuf_fini(&p->more);
     free(p);
 }
 
-static void proposal_fail(struct raftd_proposal *p, unsigned code, bool retryable, const char *text)
+static void proposal_dropped(struct raftd *rd, struct raftd_proposal *p)
 {
+    if (p->dropped)
+        p->dropped(rd, p);
+}
+
+void raftd_proposal_fail(struct raftd *rd, struct raftd_proposal *p, unsigned code, bool retryable,
+                         const char *text)
+{
+    proposal_dropped(rd, p);
     if (p->req)
         bus_req_error(p->req, code, retryable, "%s", text);
     proposal_free(p);
@@ -56,11 +65,12 @@ static void refused(struct raftd *rd, struct raftd_proposal *list, int r)
     while ((p = list)) {
         list = p->next;
         if (p->req && (r == RAFT_E_NOT_LEADER || r == RAFT_E_TRANSFERRING)) {
+            proposal_dropped(rd, p);
             raftd_rpc_hold(rd, p->req);
             proposal_free(p);
         } else {
-            proposal_fail(p, r == RAFT_E_TOO_LARGE ? 413 : 429, r != RAFT_E_TOO_LARGE,
-                          r > 0 ? raft_error_text(r) : strerror(-r));
+            raftd_proposal_fail(rd, p, r == RAFT_E_TOO_LARGE ? 413 : 429, r != RAFT_E_TOO_LARGE,
+                                r > 0 ? raft_error_text(r) : strerror(-r));
         }
     }
 }
@@ -113,7 +123,7 @@ void raftd_write_applied(struct raftd *rd, uint64_t index, uint64_t term,
     if (!p)
         return;
     if (p->term != term) { /* another leader's entry took the place: ours was never applied */
-        proposal_fail(p, 500, true, "leadership lost before the write was committed");
+        raftd_proposal_fail(rd, p, 500, true, "leadership lost before the write was committed");
         return;
     }
     p->fn(rd, p, result);
@@ -132,6 +142,7 @@ void raftd_write_leadership_lost(struct raftd *rd)
             idmap_put(&rd->proposed, p->index, p);
             continue;
         }
+        proposal_dropped(rd, p);
         /* With a key it can safely be asked of the next leader. */
         if (p->req && p->req->env.idempotency_key[0])
             raftd_rpc_hold(rd, p->req);
@@ -162,8 +173,7 @@ void raftd_write_fini(struct raftd *rd)
 
 /* ---- replies ---- */
 
-/* The state machine's answer, with `more` (encoded fields of the same message) behind it. */
-static void reply_applied(struct raftd *rd, struct raftd_proposal *p,
+void raftd_proposal_reply(struct raftd *rd, struct raftd_proposal *p,
                           const struct fsm_result *result, const struct strbuf *more)
 {
     _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
@@ -183,7 +193,7 @@ static void reply_applied(struct raftd *rd, struct raftd_proposal *p,
 static void plain_applied(struct raftd *rd, struct raftd_proposal *p,
                           const struct fsm_result *result)
 {
-    reply_applied(rd, p, result, NULL);
+    raftd_proposal_reply(rd, p, result, NULL);
 }
 
 static void job_applied(struct raftd *rd, struct raftd_proposal *p, const struct fsm_result *result)
@@ -193,7 +203,7 @@ static void job_applied(struct raftd *rd, struct raftd_proposal *p, const struct
 
     if (result->code == 0 && p->warnings)
         (void)wire_encode(steppe_JobRegisterResponse_fields, &extra, &more);
-    reply_applied(rd, p, result, &more);
+    raftd_proposal_reply(rd, p, result, &more);
 }
 
 /* What a node is told with each answer: when to come again, and whom to ask. */
@@ -237,14 +247,14 @@ static void node_applied(struct raftd *rd, struct raftd_proposal *p,
 
     if (result->code == 0 && p->req)
         encode_node_extra(rd, raftd_nodes_beat(rd, p->node_id), &more);
-    reply_applied(rd, p, result, &more);
+    raftd_proposal_reply(rd, p, result, &more);
 }
 
 static void node_gone(struct raftd *rd, struct raftd_proposal *p, const struct fsm_result *result)
 {
     if (result->code == 0)
         raftd_nodes_forget(rd, p->node_id);
-    reply_applied(rd, p, result, NULL);
+    raftd_proposal_reply(rd, p, result, NULL);
 }
 
 static void change_applied(struct raftd *rd, struct raftd_proposal *p,
@@ -262,7 +272,7 @@ static void change_applied(struct raftd *rd, struct raftd_proposal *p,
 
 void raftd_write_await_change(struct raftd *rd, struct bus_req *req, uint64_t index, uint64_t term)
 {
-    struct raftd_proposal *p = proposal_new(req, change_applied);
+    struct raftd_proposal *p = raftd_proposal_new(req, change_applied);
 
     p->index = index;
     p->term = term;
@@ -342,7 +352,7 @@ void raftd_write_request(struct raftd *rd, struct bus_req *req)
             raftd_operator_request(rd, req);
         return;
     }
-    b.p = proposal_new(req, m->applied);
+    b.p = raftd_proposal_new(req, m->applied);
     b.raw = bytes_of(req->body, req->body_len);
     b.namespace = req->env.namespace[0] ? req->env.namespace : "default";
     b.code = 400;
@@ -358,14 +368,14 @@ void raftd_write_request(struct raftd *rd, struct bus_req *req)
         reply_beat(rd, b.p, b.index);
         break;
     case BUILT_ERROR:
-        proposal_fail(b.p, b.code, false, b.e.text);
+        raftd_proposal_fail(rd, b.p, b.code, false, b.e.text);
         break;
     }
 }
 
 void raftd_write_node_down(struct raftd *rd, const char *node_id)
 {
-    struct raftd_proposal *p = proposal_new(NULL, node_applied);
+    struct raftd_proposal *p = raftd_proposal_new(NULL, node_applied);
 
     if (raftd_encode_node_down(&p->command, node_id) < 0)
         proposal_free(p);
@@ -376,7 +386,7 @@ void raftd_write_node_down(struct raftd *rd, const char *node_id)
 void raftd_write_own(struct raftd *rd, enum command_type type, const void *body,
                      const struct bytes *blobs, size_t n)
 {
-    struct raftd_proposal *p = proposal_new(NULL, plain_applied);
+    struct raftd_proposal *p = raftd_proposal_new(NULL, plain_applied);
     int r = command_encode(&p->command, type, clock_wall(), NULL, body, blobs, n);
 
     if (r < 0) {

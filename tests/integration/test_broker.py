@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import unittest
+import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import rpc  # noqa: E402
@@ -13,7 +14,8 @@ import steppe  # noqa: E402
 from rpc import pb  # noqa: E402
 from steppe import job, wait_for  # noqa: E402
 
-DEQUEUE, ACK, NACK, UPDATE, REBLOCK = 33, 34, 35, 36, 37
+DEQUEUE, ACK, NACK, UPDATE, REBLOCK, PLAN = 33, 34, 35, 36, 37, 38
+NODE_REGISTER = 40
 ALL = ['service', 'batch', 'system']
 
 
@@ -50,12 +52,47 @@ class Worker:
         self.c.call(UPDATE, pb.EvalUpdateRequest(eval_id=ev.id, token=token, evals=[new] + list(more)))
         return new
 
+    def plan(self, ev, token, place=(), stop=(), **kw):
+        return self.c.call(PLAN, plan_of(ev, token, place, stop, **kw), pb.PlanResult)
+
     def finish(self, ev, token):
         self.update(ev, token, status='complete')
         self.ack(ev, token)
 
     def close(self):
         self.c.close()
+
+
+class FakeNode:
+    """A client node that only registers."""
+
+    def __init__(self, server, cpu=1000, memory=1000):
+        self.id, self.secret = str(uuid.uuid4()), str(uuid.uuid4())
+        self.cpu, self.memory = cpu, memory
+        with rpc.Client(server.addr) as c:
+            c.call(NODE_REGISTER, pb.NodeRegisterRequest(node=self.node()))
+
+    def node(self):
+        n = pb.Node(id=self.id, secret_id=self.secret, datacenter='dc1', name='fake', computed_class='v1:1',
+                    status='ready')
+        n.node_resources.cpu.cpu_shares = self.cpu
+        n.node_resources.memory.memory_mb = self.memory
+        n.node_resources.disk.disk_mb = 10000
+        return n
+
+
+def placement(ev, node, n, cpu):
+    a = pb.Allocation(id=str(uuid.uuid4()), namespace='default', eval_id=ev.id, job_id=ev.job_id, task_group='g',
+                      name='%s.g[%d]' % (ev.job_id, n), node_id=node.id, desired_status='run', client_status='pending')
+    a.allocated_resources.tasks['t'].cpu.cpu_shares = cpu
+    a.allocated_resources.tasks['t'].memory.memory_mb = 10
+    return a
+
+
+def plan_of(ev, token, place=(), stop=(), **kw):
+    return pb.Plan(eval_id=ev.id, eval_token=token, priority=ev.priority, namespace='default', job_id=ev.job_id,
+                   place=place, stop=[pb.PlanStop(alloc_id=a.id, node_id=a.node_id, desired_status='stop')
+                                      for a in stop], **kw)
 
 
 def statuses(node, job_id):
@@ -135,6 +172,43 @@ class One(steppe.TestCase):
         self.assertEqual(a.id, b.id)
         self.assertLess(time.monotonic() - began, 30, 'not before the lease was over')
         again.finish(b, tb)
+
+    def test_plans(self):
+        n = FakeNode(self.s)
+        self.s.register(job('planned', count=3))
+        w = self.worker()
+        ev, token, _ = w.one()
+        first = [placement(ev, n, i, 400) for i in range(2)]
+        r = w.plan(ev, token, first)
+        self.assertEqual((r.placed, r.refresh_index, list(r.rejected_nodes)), (2, 0, []))
+        self.assertEqual(self.s.get('/v1/job/planned').json()['Status'], 'running')
+        r = w.plan(ev, token, [placement(ev, n, 2, 400)])
+        self.assertEqual((r.placed, r.index, list(r.rejected_nodes)), (0, 0, [n.id]))
+        self.assertGreater(r.refresh_index, 0)
+        r = w.plan(ev, token, [placement(ev, n, 2, 400)], stop=first[:1])
+        self.assertEqual((r.placed, r.stopped, r.refresh_index), (1, 1, 0))
+        with self.assertRaisesRegex(rpc.Error, 'not outstanding'):
+            w.plan(ev, 'no token', [placement(ev, n, 2, 1)])
+        w.finish(ev, token)
+
+    def test_plans_that_race(self):
+        """Ten schedulers place on one node without seeing one another; all plans are under way at once."""
+        n = FakeNode(self.s, cpu=1000)
+        workers, hops, answers = [], [], []
+        for i in range(10):
+            self.s.register(job('race%d' % i))
+            w = self.worker()
+            workers.append((w,) + w.one())
+        for w, ev, token, _ in workers:
+            hops.append(w.c.send(PLAN, plan_of(ev, token, [placement(ev, n, 0, 300)])))
+        for (w, ev, token, _), hop in zip(workers, hops):
+            answers.append(w.c.answer(hop, pb.PlanResult))
+        self.assertEqual(sum(r.placed for r in answers), 3)
+        for (w, ev, token, _), r in zip(workers, answers):
+            if not r.placed:
+                self.assertEqual(list(r.rejected_nodes), [n.id])
+                self.assertGreaterEqual(r.refresh_index, max(a.index for a in answers))
+            w.finish(ev, token)
 
     def test_blocked_ones_are_kept_once_per_job_and_wake(self):
         w = self.worker()

@@ -62,8 +62,8 @@ class Client:
         self.dealer.send(hop, request.SerializeToString(), msg.SerializeToString() if msg is not None else b'')
         return hop
 
-    def call(self, method, msg=None, answer=None, wait_ms=0, timeout=None, **env):
-        hop = self.send(method, msg, wait_ms, timeout, **env)
+    def answer(self, hop, answer=None, timeout=None):
+        """Waits for the answer to what send() sent; earlier ones are passed over."""
         self.dealer.s.settimeout((timeout or self.timeout) + 5)
         try:
             while True:
@@ -71,12 +71,15 @@ class Client:
                 if parts[0] == hop:
                     break
         except socket.timeout as e:
-            raise TimeoutError('no answer to method %d' % method) from e
+            raise TimeoutError('no answer in time') from e
         self.reply = pb.Reply.FromString(parts[1])
         if self.reply.code:
             raise Error(self.reply)
         body = parts[2] if len(parts) > 2 else b''   # an empty body has no frame
         return answer.FromString(body) if answer else body
+
+    def call(self, method, msg=None, answer=None, wait_ms=0, timeout=None, **env):
+        return self.answer(self.send(method, msg, wait_ms, timeout, **env), answer, timeout)
 
     def close(self):
         self.dealer.close()
