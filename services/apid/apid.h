@@ -12,7 +12,7 @@
  *     apid_cache.c    JSON of a body that was rendered before
  *     apid_stream.c   answers in parts: of node clients, to slow readers
  *     apid_client.c   /v1/client/...: files, logs, statistics, restart, signal
- *     apid_jobs.c, apid_nodes.c, apid_agent.c, apid_metrics.c    handlers
+ *     apid_jobs.c, apid_nodes.c, apid_allocs.c, apid_agent.c, apid_metrics.c    handlers
  */
 #pragma once
 
@@ -178,6 +178,11 @@ apid_handler apid_jobs_register, apid_jobs_parse, apid_validate_job, apid_job, a
     apid_client_allocation, apid_regions, apid_status, apid_agent_self, apid_agent_members,
     apid_agent_servers, apid_agent_health, apid_agent_join, apid_agent_force_leave,
     apid_agent_keyring, apid_raft_configuration, apid_raft_peer, apid_metrics, apid_ui;
+
+apid_handler apid_allocations, apid_allocation;
+void apid_job_allocations(struct apid_req *r, const char *id);
+void apid_eval_allocations(struct apid_req *r, const char *id);
+void apid_node_allocations(struct apid_req *r, const char *id);
 
 /* What is behind `prefix` in the path. */
 const char *apid_path_rest(const struct apid_req *r, const char *prefix);

@@ -129,14 +129,21 @@ static void job_versions(struct apid_req *r, const char *id)
 }
 
 /* Sub-resources by their suffix: a job's id may hold slashes. */
-enum job_part { JOB_SUMMARY_OF, JOB_VERSIONS_OF, JOB_EVALUATIONS_OF, JOB_NONE_LIST, JOB_NONE_NULL };
+enum job_part {
+    JOB_SUMMARY_OF,
+    JOB_VERSIONS_OF,
+    JOB_EVALUATIONS_OF,
+    JOB_ALLOCATIONS_OF,
+    JOB_NONE_LIST,
+    JOB_NONE_NULL
+};
 
 static const struct {
     const char *suffix;
     enum job_part part;
 } job_parts[] = {
     {"/summary", JOB_SUMMARY_OF},         {"/versions", JOB_VERSIONS_OF},
-    {"/evaluations", JOB_EVALUATIONS_OF}, {"/allocations", JOB_NONE_LIST},
+    {"/evaluations", JOB_EVALUATIONS_OF}, {"/allocations", JOB_ALLOCATIONS_OF},
     {"/deployments", JOB_NONE_LIST},      {"/deployment", JOB_NONE_NULL},
 };
 
@@ -151,6 +158,9 @@ static void job_part(struct apid_req *r, enum job_part part, const char *id)
         break;
     case JOB_EVALUATIONS_OF:
         apid_read_object(r, RPC_JOB_EVALUATIONS, id, &steppe_Evaluation_json, true);
+        break;
+    case JOB_ALLOCATIONS_OF:
+        apid_job_allocations(r, id);
         break;
     case JOB_NONE_LIST:
         apid_read_empty(r, RPC_JOB_EVALUATIONS, id, "[]");
@@ -221,7 +231,7 @@ void apid_eval(struct apid_req *r)
     _cleanup_(freep) char *id = NULL;
 
     if (apid_cut_suffix(rest, "/allocations", &id))
-        apid_read_empty(r, RPC_EVAL_GET, id, "[]");
+        apid_eval_allocations(r, id);
     else
         apid_read_object(r, RPC_EVAL_GET, rest, &steppe_Evaluation_json, false);
 }

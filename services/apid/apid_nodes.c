@@ -55,7 +55,7 @@ void apid_node(struct apid_req *r)
 
     if (apid_cut_suffix(rest, "/allocations", &id)) {
         if (get)
-            apid_read_empty(r, RPC_NODE_GET, id, "[]");
+            apid_node_allocations(r, id);
         else
             apid_error(r, 405, "Invalid method");
     } else if (apid_cut_suffix(rest, "/eligibility", &id)) {

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* /v1/allocations, /v1/allocation/:id and the lists of allocations of jobs, evaluations, nodes. */
+#include <pb_decode.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "alloc.json.h"
+#include "apid.h"
+#include "rpc.json.h"
+#include "rpc.pb.h"
+#include "wire/wire.h"
+
+/* A read whose request is a message of its own; the list's items are rendered. */
+static void read_list(struct apid_req *r, unsigned method, const pb_msgdesc_t *fields,
+                      const void *msg, const struct json_type *type)
+{
+    _cleanup_(strbuf_fini) struct strbuf req = STRBUF_INIT;
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_Request env;
+    size_t len;
+
+    (void)wire_encode(fields, msg, &req);
+    if (!apid_env(r, method, &env) || !apid_read(r, &env, req.data, req.len, &body, &len))
+        return;
+    r->meta = true;
+    apid_render(r, type, true, body, len);
+}
+
+/* ---- without task states ---- */
+
+static bool skip_varint(const uint8_t **p, const uint8_t *end, uint64_t *ret)
+{
+    *ret = 0;
+    for (unsigned shift = 0; *p < end && shift < 64; shift += 7) {
+        *ret |= (uint64_t)(**p & 0x7f) << shift;
+        if (!(*(*p)++ & 0x80))
+            return true;
+    }
+    return false;
+}
+
+/* The next field of a message: its tag, and where it ends. */
+static bool next_field(const uint8_t **p, const uint8_t *end, uint32_t *ret_tag)
+{
+    uint64_t key, n = 0;
+
+    if (!skip_varint(p, end, &key))
+        return false;
+    *ret_tag = (uint32_t)(key >> 3);
+    switch (key & 7) {
+    case 0:
+        return skip_varint(p, end, &n);
+    case 1:
+        n = 8;
+        break;
+    case 2:
+        if (!skip_varint(p, end, &n))
+            return false;
+        break;
+    case 5:
+        n = 4;
+        break;
+    default:
+        return false;
+    }
+    if (n > (size_t)(end - *p))
+        return false;
+    *p += n;
+    return true;
+}
+
+/* The list without field `tag` of its items. */
+static bool list_without(const void *body, size_t len, uint32_t tag, struct strbuf *out)
+{
+    struct wire_items it = {body, len, false};
+    const uint8_t *item;
+    size_t n;
+
+    while (wire_items_next(&it, &item, &n)) {
+        _cleanup_(strbuf_fini) struct strbuf kept = STRBUF_INIT;
+        const uint8_t *p = item, *end = item + n;
+
+        while (p < end) {
+            const uint8_t *from = p;
+            uint32_t field;
+
+            if (!next_field(&p, end, &field))
+                return false;
+            if (field != tag)
+                strbuf_add(&kept, from, (size_t)(p - from));
+        }
+        strbuf_addc(out, 0x0a); /* field 1, length-delimited */
+        for (size_t v = kept.len; v; v >>= 7)
+            strbuf_addc(out, (char)((v & 0x7f) | (v > 0x7f ? 0x80 : 0)));
+        if (kept.len == 0)
+            strbuf_addc(out, 0);
+        strbuf_add(out, kept.data ? kept.data : "", kept.len);
+    }
+    return !it.bad;
+}
+
+/* ---- routes ---- */
+
+void apid_allocations(struct apid_req *r)
+{
+    _cleanup_(strbuf_fini) struct strbuf req = STRBUF_INIT, bare = STRBUF_INIT;
+    _cleanup_(freep) uint8_t *body = NULL;
+    const char *states = apid_param(r, "task_states");
+    steppe_AllocListRequest msg = {0};
+    steppe_Request env;
+    bool bad, with_states = true;
+    size_t len;
+
+    msg.resources = apid_param_bool(r, "resources", &bad);
+    if (bad)
+        return;
+    if (states && *states) {
+        with_states = apid_param_bool(r, "task_states", &bad);
+        if (bad)
+            return;
+    }
+    (void)wire_encode(steppe_AllocListRequest_fields, &msg, &req);
+    if (!apid_env(r, RPC_ALLOC_LIST, &env) || !apid_read(r, &env, req.data, req.len, &body, &len))
+        return;
+    r->meta = true;
+    if (with_states)
+        apid_render(r, &steppe_AllocListStub_json, true, body, len);
+    else if (list_without(body, len, steppe_AllocListStub_task_states_tag, &bare))
+        apid_render(r, &steppe_AllocListStub_json, true, bare.data, bare.len);
+    else
+        apid_error(r, 500, "the answer cannot be read");
+}
+
+static void alloc_stop(struct apid_req *r, const char *id)
+{
+    steppe_AllocSpecificRequest msg = {.alloc_id = (char *)id};
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_Request env;
+    size_t len;
+
+    if (!apid_env(r, RPC_ALLOC_STOP, &env) ||
+        !apid_call_msg(r, &env, steppe_AllocSpecificRequest_fields, &msg, &body, &len))
+        return;
+    r->index_only = true;
+    apid_render(r, &steppe_AllocStopResponse_json, false, body, len);
+}
+
+void apid_allocation(struct apid_req *r)
+{
+    const char *rest = apid_path_rest(r, "/v1/allocation/"), *slash = strchr(rest, '/');
+    _cleanup_(freep) char *id = xstrndup(rest, slash ? (size_t)(slash - rest) : strlen(rest));
+    bool put = r->method == APID_PUT || r->method == APID_POST;
+
+    if (slash && strcmp(slash, "/stop") != 0)
+        apid_error(r, 404, "resource not found");
+    else if (slash ? !put : r->method != APID_GET)
+        apid_error(r, 405, "Invalid method");
+    else if (slash)
+        alloc_stop(r, id);
+    else
+        apid_read_object(r, RPC_ALLOC_GET, id, &steppe_Allocation_json, false);
+}
+
+void apid_job_allocations(struct apid_req *r, const char *id)
+{
+    steppe_JobAllocationsRequest msg = {.job_id = (char *)id};
+    bool bad;
+
+    msg.all = apid_param_bool(r, "all", &bad);
+    if (!bad)
+        read_list(r, RPC_JOB_ALLOCATIONS, steppe_JobAllocationsRequest_fields, &msg,
+                  &steppe_AllocListStub_json);
+}
+
+void apid_eval_allocations(struct apid_req *r, const char *id)
+{
+    apid_read_object(r, RPC_EVAL_ALLOCATIONS, id, &steppe_AllocListStub_json, true);
+}
+
+void apid_node_allocations(struct apid_req *r, const char *id)
+{
+    apid_read_object(r, RPC_NODE_ALLOCS, id, &steppe_Allocation_json, true);
+}
