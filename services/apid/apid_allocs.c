@@ -138,9 +138,13 @@ static void alloc_stop(struct apid_req *r, const char *id)
     steppe_Request env;
     size_t len;
 
-    if (!apid_env(r, RPC_ALLOC_STOP, &env) ||
-        !apid_call_msg(r, &env, steppe_AllocSpecificRequest_fields, &msg, &body, &len))
+    if (!apid_env(r, RPC_ALLOC_STOP, &env))
         return;
+    if (!apid_call_msg(r, &env, steppe_AllocSpecificRequest_fields, &msg, &body, &len)) {
+        if (r->status == 404) /* here Nomad words it otherwise */
+            apid_error(r, 404, "allocation not found");
+        return;
+    }
     r->index_only = true;
     apid_render(r, &steppe_AllocStopResponse_json, false, body, len);
 }

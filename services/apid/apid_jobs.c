@@ -172,7 +172,7 @@ static void job_part(struct apid_req *r, enum job_part part, const char *id)
 }
 
 /* Actions on a job that need a scheduler. Without this list they would be taken for job ids. */
-static const char *const later_actions[] = {"/plan",   "/evaluate", "/dispatch",      "/revert",
+static const char *const later_actions[] = {"/plan",   "/dispatch", "/revert",
                                             "/stable", "/scale",    "/periodic/force"};
 
 static bool is_later_action(const char *id)
@@ -188,6 +188,47 @@ static bool is_later_action(const char *id)
     return false;
 }
 
+static void send_evaluate(struct apid_req *r, const steppe_JobEvaluateRequest *msg)
+{
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_Request env;
+    size_t len;
+
+    if (!apid_env(r, RPC_JOB_EVALUATE, &env) ||
+        !apid_call_msg(r, &env, steppe_JobEvaluateRequest_fields, msg, &body, &len))
+        return;
+    r->index_only = true;
+    apid_render(r, &steppe_JobRegisterResponse_json, false, body, len);
+}
+
+/* The body may be left out. */
+static void job_evaluate(struct apid_req *r, const char *id)
+{
+    steppe_JobEvaluateRequest msg = {0};
+    struct errtext e = {{0}};
+
+    if (!(r->method & (APID_PUT | APID_POST))) {
+        apid_error(r, 405, "Invalid method");
+        return;
+    }
+    if (!apid_read_body(r, false))
+        return;
+    if (r->body.len > 0 &&
+        json_decode(&steppe_JobEvaluateRequest_json, r->body.data, r->body.len, &msg, &e) < 0) {
+        apid_error(r, 400, "%s", e.text);
+        return;
+    }
+    if (r->body.len == 0)
+        msg.job_id = xstrdup(id);
+    if (!msg.job_id || !msg.job_id[0])
+        apid_error(r, 400, "Job ID must be specified");
+    else if (strcmp(msg.job_id, id) != 0)
+        apid_error(r, 400, "JobID not same as job name");
+    else
+        send_evaluate(r, &msg);
+    pb_release(steppe_JobEvaluateRequest_fields, &msg);
+}
+
 void apid_job(struct apid_req *r)
 {
     const char *id = apid_path_rest(r, "/v1/job/");
@@ -199,6 +240,10 @@ void apid_job(struct apid_req *r)
         return;
     }
 
+    if (apid_cut_suffix(id, "/evaluate", &head)) {
+        job_evaluate(r, head);
+        return;
+    }
     for (size_t i = 0; i < ARRAY_LEN(job_parts); i++) {
         if (!apid_cut_suffix(id, job_parts[i].suffix, &head))
             continue;

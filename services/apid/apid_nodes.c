@@ -7,6 +7,7 @@
 #include "node.json.h"
 #include "rpc.json.h"
 #include "rpc.pb.h"
+#include "wire/wire.h"
 
 static void eligibility(struct apid_req *r, const char *id)
 {
@@ -47,6 +48,36 @@ static void purge(struct apid_req *r, const char *id)
     apid_render(r, &steppe_NodeUpdateResponse_json, false, NULL, 0);
 }
 
+/* Nomad answers as to a heartbeat. */
+static void evaluate(struct apid_req *r, const char *id)
+{
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_NodeSpecificRequest msg = {.node_id = (char *)id};
+    steppe_NodeEvaluateResponse rep;
+    steppe_NodeUpdateResponse out = {0};
+    struct errtext e;
+    steppe_Request env;
+    size_t len;
+
+    if (!apid_env(r, RPC_NODE_EVALUATE, &env) ||
+        !apid_call_msg(r, &env, steppe_NodeSpecificRequest_fields, &msg, &body, &len))
+        return;
+    if (wire_decode(steppe_NodeEvaluateResponse_fields, body, len, &rep, sizeof(rep), &e) < 0) {
+        apid_error(r, 500, "%s", e.text);
+        return;
+    }
+    out.index = rep.index;
+    out.node_modify_index = rep.node_modify_index;
+    out.eval_create_index = rep.eval_create_index;
+    out.eval_ids = rep.eval_ids;
+    out.eval_ids_count = rep.eval_ids_count;
+    r->index_only = true;
+    if (json_encode(&steppe_NodeUpdateResponse_json, &out, apid_pretty(r) ? JSON_PRETTY : 0,
+                    &r->out) < 0)
+        apid_error(r, 500, "the answer cannot be written as JSON");
+    pb_release(steppe_NodeEvaluateResponse_fields, &rep);
+}
+
 void apid_node(struct apid_req *r)
 {
     const char *rest = apid_path_rest(r, "/v1/node/");
@@ -61,6 +92,11 @@ void apid_node(struct apid_req *r)
     } else if (apid_cut_suffix(rest, "/eligibility", &id)) {
         if (put)
             eligibility(r, id);
+        else
+            apid_error(r, 405, "Invalid method");
+    } else if (apid_cut_suffix(rest, "/evaluate", &id)) {
+        if (put)
+            evaluate(r, id);
         else
             apid_error(r, 405, "Invalid method");
     } else if (apid_cut_suffix(rest, "/purge", &id)) {
