@@ -119,6 +119,32 @@ static int node_allocs(struct query *q)
     return state_node_allocations(q->t, q->id, q->out, &q->meta);
 }
 
+static int deployment_get(struct query *q)
+{
+    if (q->w)
+        watch_row(q, STATE_DEPLOYMENTS, state_key_alloc(q->id, q->w->buf));
+    return state_deployment_get(q->t, q->id, q->out, &q->meta, &q->e);
+}
+
+static int deployment_list(struct query *q)
+{
+    watch_table(q, STATE_DEPLOYMENTS);
+    return state_deployment_list(q->t, q->env->namespace, q->env->prefix, NULL, q->out, &q->meta,
+                                 &q->e);
+}
+
+static int job_latest_deployment(struct query *q)
+{
+    watch_job(q, STATE_JOB_DEPLOYMENTS);
+    return state_job_latest_deployment(q->t, q->env->namespace, q->id, q->out, &q->meta);
+}
+
+static int deployment_allocations(struct query *q)
+{
+    watch_table(q, STATE_ALLOCS);
+    return state_deployment_allocations(q->t, q->id, q->out, &q->meta, &q->e);
+}
+
 /* ---- with requests of their own ---- */
 
 static int decode(struct query *q, const pb_msgdesc_t *fields, void *msg, size_t size)
@@ -151,6 +177,20 @@ static int job_allocations(struct query *q)
     q->id = req.job_id ? req.job_id : "";
     watch_job(q, STATE_JOB_ALLOCS);
     r = state_job_allocations(q->t, q->env->namespace, q->id, req.all, q->out, &q->meta);
+    pb_release(steppe_JobAllocationsRequest_fields, &req);
+    return r;
+}
+
+static int job_deployments(struct query *q)
+{
+    steppe_JobAllocationsRequest req;
+    int r = decode(q, steppe_JobAllocationsRequest_fields, &req, sizeof(req));
+
+    if (r)
+        return r;
+    q->id = req.job_id ? req.job_id : "";
+    watch_job(q, STATE_JOB_DEPLOYMENTS);
+    r = state_job_deployments(q->t, q->env->namespace, q->id, req.all, q->out, &q->meta);
     pb_release(steppe_JobAllocationsRequest_fields, &req);
     return r;
 }
@@ -213,6 +253,11 @@ static const struct query_method {
     {RPC_ALLOC_LIST,      QUERY_OWN,     alloc_list,      NULL},
     {RPC_ALLOC_GET,       QUERY_ID,      alloc_get,       "alloc not found"},
     {RPC_ALLOCS_GET,      QUERY_OWN,     allocs_get,      NULL},
+    {RPC_DEPLOYMENT_LIST, QUERY_NO_BODY, deployment_list, NULL},
+    {RPC_DEPLOYMENT_GET,  QUERY_ID,      deployment_get,  "deployment not found"},
+    {RPC_DEPLOYMENT_ALLOCATIONS, QUERY_ID, deployment_allocations, NULL},
+    {RPC_JOB_DEPLOYMENTS, QUERY_OWN,     job_deployments, NULL},
+    {RPC_JOB_LATEST_DEPLOYMENT, QUERY_ID, job_latest_deployment, NULL},
     {RPC_SEARCH_PREFIX,   QUERY_SEARCH,  NULL,            NULL},
     /* clang-format on */
 };
@@ -241,6 +286,7 @@ static int run_search(struct query *q, const void *body, size_t len)
     watch_table(q, STATE_JOBS);
     watch_table(q, STATE_EVALS);
     watch_table(q, STATE_NODES);
+    watch_table(q, STATE_ALLOCS); /* deployments change with their allocations */
     r = state_search(q->t, q->env->namespace, req.prefix ? req.prefix : "",
                      req.context ? req.context : "", q->out, &q->meta, &q->e);
     pb_release(steppe_SearchRequest_fields, &req);

@@ -37,6 +37,7 @@ enum rpc_flags {
     X(JOB_EVALUATIONS,     26, "Job.Evaluations",          RAFTD, RPC_READ,  JobSpecificRequest, EvalListResponse)  \
     X(JOB_ALLOCATIONS,     27, "Job.Allocations",          RAFTD, RPC_READ,  JobAllocationsRequest, AllocListResponse) \
     X(JOB_EVALUATE,        28, "Job.Evaluate",             RAFTD, RPC_WRITE, JobEvaluateRequest, JobRegisterResponse) \
+    X(JOB_DEPLOYMENTS,     29, "Job.Deployments",          RAFTD, RPC_READ,  JobAllocationsRequest, DeploymentListResponse) \
     X(EVAL_LIST,           30, "Eval.List",                RAFTD, RPC_READ,  Empty, EvalListResponse)               \
     X(EVAL_GET,            31, "Eval.GetEval",             RAFTD, RPC_READ,  EvalSpecificRequest, Evaluation)       \
     X(EVAL_ALLOCATIONS,    32, "Eval.Allocations",         RAFTD, RPC_READ,  EvalSpecificRequest, AllocListResponse) \
@@ -80,7 +81,11 @@ enum rpc_flags {
     X(ALLOC_LIST,          80, "Alloc.List",               RAFTD, RPC_READ,  AllocListRequest, AllocListResponse)   \
     X(ALLOC_GET,           81, "Alloc.GetAlloc",           RAFTD, RPC_READ,  AllocSpecificRequest, Allocation)      \
     X(ALLOC_STOP,          82, "Alloc.Stop",               RAFTD, RPC_WRITE, AllocSpecificRequest, AllocStopResponse) \
-    X(ALLOCS_GET,          83, "Alloc.GetAllocs",          RAFTD, RPC_READ,  AllocsGetRequest, AllocsResponse)
+    X(ALLOCS_GET,          83, "Alloc.GetAllocs",          RAFTD, RPC_READ,  AllocsGetRequest, AllocsResponse)    \
+    X(DEPLOYMENT_LIST,     90, "Deployment.List",          RAFTD, RPC_READ,  Empty, DeploymentListResponse)         \
+    X(DEPLOYMENT_GET,      91, "Deployment.GetDeployment", RAFTD, RPC_READ,  DeploymentSpecificRequest, Deployment) \
+    X(JOB_LATEST_DEPLOYMENT, 92, "Job.LatestDeployment",   RAFTD, RPC_READ,  JobSpecificRequest, Deployment)        \
+    X(DEPLOYMENT_ALLOCATIONS, 93, "Deployment.Allocations", RAFTD, RPC_READ, DeploymentSpecificRequest, AllocListResponse)
 /* clang-format on */
 
 enum rpc_method {

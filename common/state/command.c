@@ -29,7 +29,8 @@ struct command_info {
     X(PLAN_APPLY, steppe_PlanApplyCommand_fields)                                                  \
     X(ALLOC_CLIENT_UPDATE, steppe_AllocClientUpdateCommand_fields)                                 \
     X(ALLOC_TRANSITION, steppe_AllocTransitionCommand_fields)                                      \
-    X(NODE_EVALUATE, steppe_NodeEvaluateCommand_fields)
+    X(NODE_EVALUATE, steppe_NodeEvaluateCommand_fields)                                            \
+    X(REAP, steppe_ReapCommand_fields)
 
 /* false for a number that this release does not know. */
 static bool command_info(unsigned type, struct command_info *ret)

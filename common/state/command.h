@@ -26,7 +26,8 @@
     X(PLAN_APPLY, 9, 1, 64)                                                                        \
     X(ALLOC_CLIENT_UPDATE, 10, 1, 2)                                                               \
     X(ALLOC_TRANSITION, 11, 1, 2)                                                                  \
-    X(NODE_EVALUATE, 12, 0, 0)
+    X(NODE_EVALUATE, 12, 0, 0)                                                                     \
+    X(REAP, 13, 1, 1)
 
 enum command_type {
 #define X(id, number, blobs_min, blobs_max) COMMAND_##id = (number),

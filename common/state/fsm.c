@@ -46,6 +46,8 @@ static fsm_command_fn *fsm_command(unsigned type)
         return fsm_alloc_transition;
     case COMMAND_NODE_EVALUATE:
         return fsm_node_evaluate;
+    case COMMAND_REAP:
+        return fsm_reap;
     }
     return NULL;
 }

@@ -136,6 +136,8 @@ int fsm_alloc_tell(struct fsm_ctx *c, const struct fsm_alloc *a, const struct fs
         .kind = FSM_CHANGE_ALLOC,
         .namespace = fsm_nsid_ns(nsid),
         .job_id = fsm_nsid_id(nsid),
+        .created = m->created,
+        .deleted = m->deleted,
         .was_live = m->was_live,
         .is_live = m->is_live,
     };
@@ -215,6 +217,25 @@ static int fsm_client_check(struct fsm_ctx *c, struct bytes item)
     return 0;
 }
 
+/* A verdict that is new, or turns from healthy to unhealthy, counts for the deployment. */
+static void fsm_client_health_count(struct fsm_ctx *c, const struct fsm_alloc *a,
+                                    const steppe_AllocDeploymentStatus *was,
+                                    const steppe_AllocDeploymentStatus *now)
+{
+    struct fsm_deployed what = {.timestamp = now->timestamp};
+
+    if (!now->has_healthy)
+        return;
+    if (!was->has_healthy) {
+        what.healthy = now->healthy;
+        what.unhealthy = !now->healthy;
+    } else if (was->healthy && !now->healthy) {
+        what.healthy = -1;
+        what.unhealthy = 1;
+    }
+    fsm_works_deployed(c, a->v.text[T(deployment_id)], a->v.text[T(task_group)], &what);
+}
+
 /* Health is the client's, whether it is a canary the server's. */
 static int fsm_client_health(struct fsm_ctx *c, const struct fsm_alloc *a, struct bytes said,
                              struct strbuf *out)
@@ -225,6 +246,7 @@ static int fsm_client_health(struct fsm_ctx *c, const struct fsm_alloc *a, struc
     if (row_decode(steppe_AllocDeploymentStatus_fields, said, &now, sizeof(now)) ||
         row_decode(steppe_AllocDeploymentStatus_fields, old, &was, sizeof(was)))
         return 0; /* a broken one changes nothing */
+    fsm_client_health_count(c, a, &was, &now);
     was.has_healthy = now.has_healthy;
     was.healthy = now.healthy;
     was.timestamp = now.timestamp;

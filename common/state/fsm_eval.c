@@ -135,6 +135,9 @@ static int fsm_eval_make_room(struct fsm_ctx *c, struct bytes nsid)
 
 /* ---- rows ---- */
 
+static const char *fsm_eval_wrong(const steppe_Evaluation *e, struct row_key *nsid,
+                                  enum state_eval_status *status);
+
 /* The row of a new or changed evaluation, and its place in the index by job. */
 static int fsm_eval_write(struct fsm_ctx *c, struct bytes nsid, const steppe_Evaluation *e,
                           enum state_eval_status was, enum state_eval_status status)
@@ -187,6 +190,27 @@ static int fsm_eval_read(struct fsm_ctx *c, const char *id, steppe_Evaluation *r
         r = row_list_content(row, head, &content);
     if (r == 0)
         r = row_decode(steppe_Evaluation_fields, content, ret, sizeof(*ret));
+    return r;
+}
+
+int fsm_eval_reap(struct fsm_ctx *c, const char *id)
+{
+    enum state_eval_status status = STATE_EVAL_PENDING;
+    struct fsm_eval_ref ref = {0};
+    steppe_Evaluation e;
+    struct row_key nsid;
+    int r = fsm_eval_read(c, id, &e);
+
+    if (r)
+        return r < 0 ? err_trace(r) : 0;
+    if (!fsm_eval_wrong(&e, &nsid, &status) && fsm_eval_terminal(status)) {
+        row_key_job_eval(&ref.key, row_key_bytes(&nsid), e.create_index, e.id);
+        snprintf(ref.id, sizeof(ref.id), "%s", e.id);
+        ref.status = status;
+        r = fsm_eval_drop(c, row_key_bytes(&nsid), &ref);
+        fsm_touch(c, STATE_JOB_EVALS, row_key_bytes(&nsid));
+    }
+    row_release(steppe_Evaluation_fields, &e);
     return r;
 }
 

@@ -86,6 +86,15 @@ int fsm_plan_apply(struct fsm_ctx *c);
 int fsm_alloc_client_update(struct fsm_ctx *c);
 int fsm_alloc_transition(struct fsm_ctx *c);
 int fsm_node_evaluate(struct fsm_ctx *c);
+int fsm_reap(struct fsm_ctx *c);
+
+/* ---- what is of no use any more: no effect on what is in use again, or gone ---- */
+
+int fsm_eval_reap(struct fsm_ctx *c, const char *id);
+int fsm_node_reap(struct fsm_ctx *c, const char *id);
+int fsm_deployment_reap(struct fsm_ctx *c, const char *id);
+/* Deletes a job and its evaluations, keeps what allocations need of it. */
+int fsm_job_forget(struct fsm_ctx *c, struct bytes nsid, const steppe_JobRow *row);
 
 /* ---- evaluations, for jobs ---- */
 
@@ -114,6 +123,22 @@ int fsm_eval_census(struct fsm_ctx *c, struct bytes nsid, struct fsm_eval_census
 int fsm_eval_check(struct fsm_ctx *c, struct bytes evaluation);
 /* Writes one that was checked: new, or over what is there. */
 int fsm_eval_put(struct fsm_ctx *c, struct bytes evaluation);
+
+/* ---- deployments ---- */
+
+/* An encoded Deployment within a command: refuses what cannot be written. */
+int fsm_deployment_check(struct fsm_ctx *c, struct bytes deployment);
+/* Writes one that was checked: new, or over what is there. */
+int fsm_deployment_put(struct fsm_ctx *c, struct bytes deployment);
+/* What became of one of its allocations. */
+struct fsm_deployed {
+    int placed, healthy, unhealthy; /* more or fewer */
+    int64_t timestamp;              /* when it became healthy */
+    const char *canary;             /* id of a canary that was placed, or NULL */
+};
+/* Counts it; no effect when there is no such deployment or group. Nothing may lie in the store. */
+int fsm_deployment_count(struct fsm_ctx *c, struct bytes deployment_id, struct bytes group,
+                         const struct fsm_deployed *what);
 
 /* ---- jobs, for evaluations and allocations ---- */
 
@@ -152,6 +177,9 @@ int fsm_works_move(struct fsm_ctx *c, struct bytes nsid, const struct fsm_alloc_
 /* One allocation more (1) or fewer (-1) that needs this version. */
 void fsm_spec_use(struct fsm_ctx *c, struct bytes nsid, uint64_t create_index, uint64_t version,
                   int delta);
+/* Gathers what became of an allocation of a deployment, for fsm_deployment_count(). */
+void fsm_works_deployed(struct fsm_ctx *c, struct bytes id, struct bytes group,
+                        const struct fsm_deployed *what);
 /* A version's row is about to go: keeps it if allocations need it. The row may lie in the store. */
 int fsm_spec_keep(struct fsm_ctx *c, struct bytes nsid, uint64_t create_index, uint64_t version,
                   struct bytes version_row);

@@ -57,8 +57,24 @@ static int fsm_job_status(struct fsm_ctx *c, struct bytes nsid, const steppe_Job
     r = fsm_eval_census(c, nsid, &census);
     if (r)
         return r;
-    *ret = (census.n > 0 || tally.all > 0) && !census.open ? STATE_JOB_DEAD : STATE_JOB_PENDING;
+    if (census.n == 0 && tally.all == 0) /* all was collected: it does not come to life again */
+        *ret = row->status == STATE_JOB_PENDING ? STATE_JOB_PENDING : STATE_JOB_DEAD;
+    else
+        *ret = census.open ? STATE_JOB_PENDING : STATE_JOB_DEAD;
     return 0;
+}
+
+static void fsm_job_note(struct fsm_ctx *c, struct bytes nsid, bool created, bool stopped,
+                         bool deleted)
+{
+    fsm_note(c, &(struct fsm_change){
+                    .kind = FSM_CHANGE_JOB,
+                    .created = created,
+                    .deleted = deleted,
+                    .namespace = fsm_nsid_ns(nsid),
+                    .job_id = fsm_nsid_id(nsid),
+                    .stopped = stopped,
+                });
 }
 
 /* ---- rows ---- */
@@ -489,19 +505,6 @@ static int fsm_register_write(struct fsm_ctx *c, struct fsm_register *g, bool sa
     return r > 0 ? err_trace(-EBADMSG) : r;
 }
 
-static void fsm_job_note(struct fsm_ctx *c, struct bytes nsid, bool created, bool stopped,
-                         bool deleted)
-{
-    fsm_note(c, &(struct fsm_change){
-                    .kind = FSM_CHANGE_JOB,
-                    .created = created,
-                    .deleted = deleted,
-                    .namespace = fsm_nsid_ns(nsid),
-                    .job_id = fsm_nsid_id(nsid),
-                    .stopped = stopped,
-                });
-}
-
 int fsm_job_register(struct fsm_ctx *c)
 {
     struct fsm_register g;
@@ -580,6 +583,15 @@ static int fsm_job_purge(struct fsm_ctx *c, struct bytes nsid, const steppe_JobR
     fsm_touch(c, STATE_JOB_VERSIONS, nsid);
     fsm_touch(c, STATE_JOB_EVALS, nsid);
     return r > 0 ? err_trace(-EBADMSG) : r;
+}
+
+int fsm_job_forget(struct fsm_ctx *c, struct bytes nsid, const steppe_JobRow *row)
+{
+    int r = fsm_job_purge(c, nsid, row);
+
+    if (r == 0)
+        fsm_job_note(c, nsid, false, true, true);
+    return r;
 }
 
 /* A stop is a new version of the same spec, as in Nomad. */

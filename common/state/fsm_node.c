@@ -160,14 +160,18 @@ static void fsm_node_job_add(struct fsm_node_jobs *jobs, struct bytes nsid)
     row_key_add(key, nsid.data, nsid.len);
 }
 
-/* Jobs of allocations that have not ended on this node, then every system job. */
-static int fsm_node_jobs_find(struct fsm_ctx *c, const uint8_t node[static 16],
-                              struct fsm_node_jobs *jobs)
+/* Jobs of allocations that have not ended on this node. */
+static int fsm_node_allocs_find(struct fsm_ctx *c, struct bytes id, struct fsm_node_jobs *jobs)
 {
     struct bytes key, value;
     struct store_cursor cur;
     struct fsm_alloc a;
-    int r = store_scan(c->t, STATE_NODE_ALLOCS, bytes_of(node, 16), &cur);
+    uint8_t node[16];
+    int r;
+
+    if (!row_uuid_read(id, node))
+        return err_trace(-EBADMSG);
+    r = store_scan(c->t, STATE_NODE_ALLOCS, bytes_of(node, 16), &cur);
 
     while (r == 0 && (r = store_next(&cur, &key, &value)) == 0) {
         if (key.len != 32)
@@ -177,8 +181,18 @@ static int fsm_node_jobs_find(struct fsm_ctx *c, const uint8_t node[static 16],
             fsm_node_job_add(jobs, row_key_bytes(&a.nsid));
     }
     store_scan_end(&cur);
-    if (r != STORE_E_NOT_FOUND)
-        return err_trace(r > 0 ? -EBADMSG : r);
+    return r == STORE_E_NOT_FOUND ? 0 : err_trace(r);
+}
+
+/* Those, then every system job. */
+static int fsm_node_jobs_find(struct fsm_ctx *c, struct bytes id, struct fsm_node_jobs *jobs)
+{
+    struct bytes key, value;
+    struct store_cursor cur;
+    int r = fsm_node_allocs_find(c, id, jobs);
+
+    if (r)
+        return r;
     r = store_scan(c->t, STATE_SYSTEM_JOBS, (struct bytes){0}, &cur);
     while (r == 0 && (r = store_next(&cur, &key, &value)) == 0)
         fsm_node_job_add(jobs, key);
@@ -228,16 +242,15 @@ static int fsm_node_evals(struct fsm_ctx *c, struct bytes id, uint64_t seed,
 {
     struct fsm_node_jobs jobs = {0};
     char eval_id[UUID_TEXT_LEN + 1], node_id[UUID_TEXT_LEN + 1];
-    uint8_t node[16];
     struct prng prng;
     bool any = false;
-    int r = 0;
+    int r;
 
-    if (!seed || !row_uuid_read(id, node))
+    if (!seed)
         return 0;
-    row_uuid_text(node, node_id);
+    snprintf(node_id, sizeof(node_id), "%.*s", (int)id.len, (const char *)id.data);
     prng_seed(&prng, seed);
-    r = fsm_node_jobs_find(c, node, &jobs);
+    r = fsm_node_jobs_find(c, id, &jobs);
     for (size_t i = 0; r == 0 && i < jobs.n; i++) {
         struct bytes there;
 
@@ -437,23 +450,15 @@ int fsm_node_evaluate(struct fsm_ctx *c)
                                 steppe_NodeEvaluateResponse_eval_create_index_tag});
 }
 
-int fsm_node_deregister(struct fsm_ctx *c)
+static int fsm_node_delete(struct fsm_ctx *c, struct bytes id, const steppe_NodeRow *row)
 {
-    steppe_NodeDeregisterCommand m;
-    steppe_NodeRow row;
     struct row_key log;
-    uint8_t buf[STATE_KEY_MAX], id16[16];
-    struct bytes id;
-    int r = fsm_body(c, steppe_NodeDeregisterCommand_fields, &m, sizeof(m));
+    uint8_t id16[16];
+    int r;
 
-    if (r)
-        return r;
-    r = fsm_node_find(c, m.node_id, buf, &id, &row);
-    if (r)
-        return r;
     if (!row_uuid_read(id, id16))
         return err_trace(-EBADMSG);
-    row_key_log(&log, row.modify_index, id16);
+    row_key_log(&log, row->modify_index, id16);
     r = store_del(c->t, STATE_NODE_LOG, row_key_bytes(&log));
     if (r == 0)
         r = fsm_note_deleted(c, STATE_NODES);
@@ -469,7 +474,46 @@ int fsm_node_deregister(struct fsm_ctx *c)
     r = store_del(c->t, STATE_NODE_ALLOCS, bytes_of(id16, sizeof(id16)));
     if (r < 0)
         return err_trace(r);
-    fsm_node_note(c, id, (struct fsm_change){.deleted = true, .was_ready = fsm_node_ready(&row)});
+    fsm_node_note(c, id, (struct fsm_change){.deleted = true, .was_ready = fsm_node_ready(row)});
+    return 0;
+}
+
+/* Down, and nothing lives there. */
+int fsm_node_reap(struct fsm_ctx *c, const char *text)
+{
+    struct fsm_node_jobs jobs = {0};
+    uint8_t buf[STATE_KEY_MAX];
+    struct bytes id = state_key_uuid(text, buf);
+    steppe_NodeRow row;
+    int r;
+
+    if (!id.data)
+        return 0;
+    r = fsm_node_read(c, id, &row);
+    if (r || strcmp(row.status, "down") != 0)
+        return r < 0 ? r : 0;
+    r = fsm_node_allocs_find(c, id, &jobs);
+    if (r == 0 && jobs.n == 0)
+        r = fsm_node_delete(c, id, &row);
+    free(jobs.v);
+    return r;
+}
+
+int fsm_node_deregister(struct fsm_ctx *c)
+{
+    steppe_NodeDeregisterCommand m;
+    steppe_NodeRow row;
+    uint8_t buf[STATE_KEY_MAX];
+    struct bytes id;
+    int r = fsm_body(c, steppe_NodeDeregisterCommand_fields, &m, sizeof(m));
+
+    if (r)
+        return r;
+    r = fsm_node_find(c, m.node_id, buf, &id, &row);
+    if (r == 0)
+        r = fsm_node_delete(c, id, &row);
+    if (r)
+        return r;
     row_u64(c->body, steppe_GenericResponse_index_tag, c->index);
     return fsm_node_evals(c, id, m.eval_seed, (struct fsm_node_reply){0});
 }

@@ -233,6 +233,27 @@ static int fsm_place_keys(struct fsm_ctx *c, const struct fsm_alloc *a, bool fre
     return r;
 }
 
+/* A placement counts for its deployment, a canary by name. */
+static int fsm_place_deployed(struct fsm_ctx *c, const struct alloc_view *v)
+{
+    struct bytes id = v->text[T(deployment_id)], group = v->text[T(task_group)];
+    steppe_AllocDeploymentStatus status;
+    char alloc_id[37];
+
+    if (!id.len)
+        return 0;
+    if (row_decode(steppe_AllocDeploymentStatus_fields, v->text[T(deployment_status)], &status,
+                   sizeof(status)) ||
+        !status.canary) {
+        fsm_works_deployed(c, id, group, &(struct fsm_deployed){.placed = 1});
+        return 0;
+    }
+    snprintf(alloc_id, sizeof(alloc_id), "%.*s", (int)v->text[T(id)].len,
+             (const char *)v->text[T(id)].data);
+    return fsm_deployment_count(c, id, group,
+                                &(struct fsm_deployed){.placed = 1, .canary = alloc_id});
+}
+
 /* An allocation that took another's place is its next one. */
 static int fsm_place_previous(struct fsm_ctx *c, const struct alloc_view *v)
 {
@@ -323,7 +344,7 @@ static int fsm_place_apply(struct fsm_ctx *c, struct fsm_plan *plan, struct byte
 {
     struct alloc_view v = {0};
     struct fsm_alloc a, old;
-    bool exists;
+    bool exists, deployed;
     int r;
 
     (void)alloc_view_add(&v, item);
@@ -336,9 +357,12 @@ static int fsm_place_apply(struct fsm_ctx *c, struct fsm_plan *plan, struct byte
     r = fsm_place_job(c, exists ? &old : &a, &v);
     if (r)
         return err_trace(r);
+    deployed = !exists || !bytes_eq(old.v.text[T(deployment_id)], v.text[T(deployment_id)]);
     r = exists ? fsm_place_again(c, item, &v, &old) : fsm_place_new(c, item, &v, &a);
     if (r == 0 && !exists)
         r = fsm_place_previous(c, &v);
+    if (r == 0 && deployed)
+        r = fsm_place_deployed(c, &v);
     plan->placed++;
     fsm_alloc_touch(c, a.id, a.node, a.eval, row_key_bytes(&a.nsid), true);
     return r ? err_trace(r) : 0;
@@ -362,11 +386,13 @@ static int fsm_plan_check(struct fsm_ctx *c, struct bytes plan)
             r = fsm_stop_check(c, f.data);
         else if (f.tag == steppe_Plan_evals_tag)
             r = fsm_eval_check(c, f.data);
+        else if (f.tag == steppe_Plan_deployment_tag)
+            r = fsm_deployment_check(c, f.data);
     }
     return r == 0 && plan.len ? fsm_refuse(c, 400, "broken plan") : r;
 }
 
-enum fsm_plan_part { PLAN_STOPS, PLAN_PLACES, PLAN_EVALS };
+enum fsm_plan_part { PLAN_STOPS, PLAN_DEPLOYMENT, PLAN_PLACES, PLAN_EVALS };
 
 static int fsm_plan_part(struct fsm_ctx *c, struct fsm_plan *p, enum fsm_plan_part part)
 {
@@ -378,6 +404,8 @@ static int fsm_plan_part(struct fsm_ctx *c, struct fsm_plan *p, enum fsm_plan_pa
         if (part == PLAN_STOPS &&
             (f.tag == steppe_Plan_stop_tag || f.tag == steppe_Plan_preempt_tag))
             r = fsm_stop_apply(c, p, f.data);
+        else if (part == PLAN_DEPLOYMENT && f.tag == steppe_Plan_deployment_tag)
+            r = fsm_deployment_put(c, f.data);
         else if (part == PLAN_PLACES && f.tag == steppe_Plan_place_tag)
             r = fsm_place_apply(c, p, f.data);
         else if (part == PLAN_EVALS && f.tag == steppe_Plan_evals_tag)
@@ -400,6 +428,8 @@ int fsm_plan_apply(struct fsm_ctx *c)
         r = fsm_eval_check(c, c->cmd->blobs[i]);
     if (r == 0)
         r = fsm_plan_part(c, &p, PLAN_STOPS);
+    if (r == 0)
+        r = fsm_plan_part(c, &p, PLAN_DEPLOYMENT);
     if (r == 0)
         r = fsm_plan_part(c, &p, PLAN_PLACES);
     if (r == 0)

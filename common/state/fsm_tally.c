@@ -24,11 +24,21 @@ struct fsm_spec_use {
     int64_t delta;
 };
 
+/* What became of allocations of one group of a deployment. */
+struct fsm_deploy_use {
+    char id[37];
+    char group[STATE_GROUP_LEN_MAX];
+    size_t group_len;
+    struct fsm_deployed sum;
+};
+
 struct fsm_works {
     struct fsm_work *v;
     size_t n, cap, last;
     struct fsm_spec_use *uses;
     size_t uses_n, uses_cap, uses_last;
+    struct fsm_deploy_use *deploys;
+    size_t deploys_n, deploys_cap;
 };
 
 void fsm_works_reset(struct fsm *f)
@@ -41,7 +51,7 @@ void fsm_works_reset(struct fsm *f)
         if (ws->v[i].has_summary)
             row_release(steppe_JobSummary_fields, &ws->v[i].summary);
     }
-    ws->n = ws->last = ws->uses_n = ws->uses_last = 0;
+    ws->n = ws->last = ws->uses_n = ws->uses_last = ws->deploys_n = 0;
 }
 
 void fsm_works_free(struct fsm *f)
@@ -50,6 +60,7 @@ void fsm_works_free(struct fsm *f)
     if (f->works) {
         free(f->works->v);
         free(f->works->uses);
+        free(f->works->deploys);
     }
     free(f->works);
 }
@@ -277,6 +288,43 @@ int fsm_spec_keep(struct fsm_ctx *c, struct bytes nsid, uint64_t create_index, u
     return store_put(c->t, STATE_JOB_SPECS, row_key_bytes(&key), strbuf_bytes(row));
 }
 
+/* ---- deployments ---- */
+
+static struct fsm_deploy_use *fsm_deploy_use(struct fsm_works *ws, struct bytes id,
+                                             struct bytes group)
+{
+    struct fsm_deploy_use *u;
+
+    for (size_t i = ws->deploys_n; i-- > 0;) {
+        u = &ws->deploys[i];
+        if (bytes_eq(bytes_of(u->id, 36), id) && bytes_eq(bytes_of(u->group, u->group_len), group))
+            return u;
+    }
+    if (ws->deploys_n == ws->deploys_cap) {
+        ws->deploys_cap = ws->deploys_cap ? ws->deploys_cap * 2 : 2;
+        ws->deploys = xrealloc(ws->deploys, ws->deploys_cap * sizeof(*ws->deploys));
+    }
+    u = &ws->deploys[ws->deploys_n++];
+    *u = (struct fsm_deploy_use){.group_len = group.len};
+    memcpy(u->id, id.data, 36);
+    memcpy(u->group, group.data, group.len);
+    return u;
+}
+
+void fsm_works_deployed(struct fsm_ctx *c, struct bytes id, struct bytes group,
+                        const struct fsm_deployed *what)
+{
+    struct fsm_deploy_use *u;
+
+    if (id.len != 36 || group.len > STATE_GROUP_LEN_MAX)
+        return;
+    u = fsm_deploy_use(fsm_works_of(c->f), id, group);
+    u->sum.placed += what->placed;
+    u->sum.healthy += what->healthy;
+    u->sum.unhealthy += what->unhealthy;
+    u->sum.timestamp = MAX(u->sum.timestamp, what->timestamp);
+}
+
 /* ---- the end of the command ---- */
 
 static int fsm_work_flush(struct fsm_ctx *c, struct fsm_work *w)
@@ -305,6 +353,10 @@ int fsm_works_flush(struct fsm_ctx *c)
         r = fsm_spec_flush(c, &ws->uses[i]);
     for (size_t i = 0; r == 0 && ws && i < ws->n; i++)
         r = fsm_work_flush(c, &ws->v[i]);
+    for (size_t i = 0; r == 0 && ws && i < ws->deploys_n; i++)
+        r = fsm_deployment_count(c, bytes_of(ws->deploys[i].id, 36),
+                                 bytes_of(ws->deploys[i].group, ws->deploys[i].group_len),
+                                 &ws->deploys[i].sum);
     fsm_works_reset(c->f);
     return r;
 }

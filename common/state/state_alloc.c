@@ -381,18 +381,6 @@ int state_allocs_get(struct store_txn *t, char *const *ids, size_t n, struct str
     return r ? r : state_list_end(0, body);
 }
 
-/* The bytes of a prefix: its digits come in pairs. */
-static struct bytes prefix_bytes(const struct uuid_prefix *p, uint8_t buf[static 16])
-{
-    char text[UUID_TEXT_LEN + 1] = "00000000-0000-0000-0000-000000000000";
-    size_t n = 0, len = strlen(p->text);
-
-    memcpy(text, p->text, len);
-    for (size_t i = 0; i < len; i++)
-        n += p->text[i] != '-';
-    return row_uuid_read(bytes_text(text), buf) ? bytes_of(buf, n / 2) : (struct bytes){0};
-}
-
 int state_alloc_list(struct store_txn *t, const char *ns, const char *prefix, bool resources,
                      struct state_page *page, struct strbuf *body, struct state_meta *m,
                      struct errtext *e)
@@ -414,7 +402,7 @@ int state_alloc_list(struct store_txn *t, const char *ns, const char *prefix, bo
     r = state_table_index(t, STATE_ALLOCS, &m->index);
     if (r || strcmp(p.text, "none") == 0)
         return r;
-    r = store_scan(t, STATE_ALLOCS, prefix_bytes(&p, buf), &c);
+    r = store_scan(t, STATE_ALLOCS, uuid_prefix_bytes(&p, buf), &c);
     if (r == 0)
         r = state_list_start(&c, page, &key, &value);
     for (; r == 0; r = store_next(&c, &key, &value)) {
@@ -526,6 +514,46 @@ int state_eval_allocations(struct store_txn *t, const char *id, struct strbuf *b
     if (r == 0 && key.data)
         r = scan_index(t, STATE_EVAL_ALLOCS, key, each_stub, &l);
     strbuf_fini(&l.one);
+    return r ? r : state_list_end(0, body);
+}
+
+struct deployment_stubs {
+    struct stub_list list;
+    struct bytes id;
+};
+
+static int each_deployment_stub(void *user, const struct state_alloc *a)
+{
+    struct deployment_stubs *ds = user;
+
+    return bytes_eq(a->view.text[T(deployment_id)], ds->id) ? add_stub(&ds->list, a) : 0;
+}
+
+int state_deployment_allocations(struct store_txn *t, const char *id, struct strbuf *body,
+                                 struct state_meta *m, struct errtext *e)
+{
+    struct deployment_stubs ds = {.list = {.jobs = {.t = t}, .body = body}};
+    uint8_t buf[STATE_KEY_MAX], text[STATE_KEY_MAX];
+    struct bytes key = state_key_alloc(id, buf), row;
+    struct uuid_prefix p;
+    steppe_Deployment d;
+    int r = uuid_prefix_parse(id, true, &p, e);
+
+    if (r)
+        return err_prefix(e, r, "index error");
+    m->found = true;
+    r = state_table_index(t, STATE_ALLOCS, &m->index);
+    if (r == 0)
+        r = key.data ? store_get(t, STATE_DEPLOYMENTS, key, &row) : STORE_E_NOT_FOUND;
+    if (r == 0)
+        r = row_decode(steppe_Deployment_fields, row, &d, sizeof(d));
+    if (r)
+        return r < 0 ? err_trace(r) : 0;
+    ds.id = state_key_uuid(id, text);
+    r = state_job_allocs_each(t, d.namespace ? d.namespace : "", d.job_id ? d.job_id : "",
+                              each_deployment_stub, &ds);
+    row_release(steppe_Deployment_fields, &d);
+    strbuf_fini(&ds.list.one);
     return r ? r : state_list_end(0, body);
 }
 

@@ -49,6 +49,26 @@ int state_node_allocations(struct store_txn *t, const char *id, struct strbuf *b
 int state_node_client_allocs(struct store_txn *t, const char *id, const char *secret,
                              struct strbuf *body, struct state_meta *m, struct errtext *e);
 
+/* ---- deployments ---- */
+
+/* Watch STATE_DEPLOYMENTS, state_key_alloc(). Body: Deployment. */
+int state_deployment_get(struct store_txn *t, const char *id, struct strbuf *body,
+                         struct state_meta *m, struct errtext *e);
+/* Watch table STATE_DEPLOYMENTS. Namespace may be "*". Body: DeploymentListResponse. */
+int state_deployment_list(struct store_txn *t, const char *ns, const char *prefix,
+                          struct state_page *page, struct strbuf *body, struct state_meta *m,
+                          struct errtext *e);
+/* The oldest first; all: also of purged jobs that had this id. Watch STATE_JOB_DEPLOYMENTS, NSID.
+ */
+int state_job_deployments(struct store_txn *t, const char *ns, const char *id, bool all,
+                          struct strbuf *body, struct state_meta *m);
+/* The newest, or an empty body (found all the same). Watch the same. Body: Deployment. */
+int state_job_latest_deployment(struct store_txn *t, const char *ns, const char *id,
+                                struct strbuf *body, struct state_meta *m);
+/* Stubs; none of an unknown one. Watch table STATE_ALLOCS. Body: AllocListResponse. */
+int state_deployment_allocations(struct store_txn *t, const char *id, struct strbuf *body,
+                                 struct state_meta *m, struct errtext *e);
+
 /* ---- keys, for watches ---- */
 
 /* The 16 bytes of a UUID; none (data NULL) when it is none. */

@@ -16,6 +16,9 @@ struct uuid_prefix {
  */
 int uuid_prefix_parse(const char *text, bool whole, struct uuid_prefix *ret, struct errtext *e);
 
+/* The bytes that all 16-byte keys with this prefix begin with. */
+struct bytes uuid_prefix_bytes(const struct uuid_prefix *p, uint8_t buf[static 16]);
+
 /* First row of a list or of its next part. */
 int state_list_start(struct store_cursor *c, const struct state_page *page, struct bytes *key,
                      struct bytes *value);

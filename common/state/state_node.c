@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "alloc.pb.h"
 #include "rpc.pb.h"
 #include "state/rows.h"
 #include "state/state_list.h"
@@ -58,6 +59,17 @@ int uuid_prefix_parse(const char *text, bool whole, struct uuid_prefix *ret, str
     if (len - dashes > 32)
         snprintf(ret->text, sizeof(ret->text), "%s", "none");
     return 0;
+}
+
+struct bytes uuid_prefix_bytes(const struct uuid_prefix *p, uint8_t buf[static 16])
+{
+    char text[UUID_TEXT_LEN + 1] = "00000000-0000-0000-0000-000000000000";
+    size_t n = 0, len = strlen(p->text);
+
+    memcpy(text, p->text, len);
+    for (size_t i = 0; i < len; i++)
+        n += p->text[i] != '-';
+    return row_uuid_read(bytes_text(text), buf) ? bytes_of(buf, n / 2) : (struct bytes){0};
 }
 
 struct bytes state_key_uuid(const char *id, uint8_t buf[static STATE_KEY_MAX])
@@ -219,9 +231,15 @@ struct search_context {
 };
 
 static const struct search_context search_contexts[] = {
-    {"allocs", false, 0},         {"jobs", true, STATE_JOBS},   {"nodes", true, STATE_NODES},
-    {"evals", true, STATE_EVALS}, {"deployment", false, 0},     {"plugins", false, 0},
-    {"volumes", false, 0},        {"scaling_policy", false, 0}, {"namespaces", false, 0},
+    {"allocs", true, STATE_ALLOCS},
+    {"jobs", true, STATE_JOBS},
+    {"nodes", true, STATE_NODES},
+    {"evals", true, STATE_EVALS},
+    {"deployment", true, STATE_DEPLOYMENTS},
+    {"plugins", false, 0},
+    {"volumes", false, 0},
+    {"scaling_policy", false, 0},
+    {"namespaces", false, 0},
 };
 
 struct search {
@@ -244,6 +262,12 @@ static bool search_add(struct search *s, struct bytes id)
     return true;
 }
 
+/* Tables whose keys are the 16 bytes of a UUID. */
+static bool search_by_bytes(const struct search_context *ctx)
+{
+    return ctx->table == STATE_ALLOCS || ctx->table == STATE_DEPLOYMENTS;
+}
+
 static bool search_in_namespace(const struct search *s, const struct search_context *ctx,
                                 struct bytes key, struct bytes value)
 {
@@ -256,6 +280,14 @@ static bool search_in_namespace(const struct search *s, const struct search_cont
     if (ctx->table == STATE_EVALS) {
         if (row_eval_head(value, &ns, &head))
             return false;
+    } else if (search_by_bytes(ctx)) {
+        struct row_field f;
+
+        /* of Allocation and of Deployment, field 2 */
+        while (row_next(&value, &f)) {
+            if (f.tag == steppe_Allocation_namespace_tag && f.wire == ROW_BYTES)
+                ns = f.data;
+        }
     } else {
         nul = memchr(key.data, 0, key.len);
         ns = bytes_of(key.data, nul ? (size_t)(nul - key.data) : 0);
@@ -272,8 +304,12 @@ static int search_table(struct search *s, const struct search_context *ctx, stru
 
     while (r == 0 && (r = store_next(&c, &key, &value)) == 0) {
         struct bytes id = key;
+        char text[37];
 
-        if (ctx->table == STATE_JOBS) {
+        if (search_by_bytes(ctx) && key.len == 16) {
+            row_uuid_text(key.data, text);
+            id = bytes_text(text);
+        } else if (ctx->table == STATE_JOBS) {
             const uint8_t *nul = memchr(key.data, 0, key.len);
             size_t skip = nul ? (size_t)(nul - key.data) + 1 : 0;
 
@@ -291,7 +327,7 @@ static int search_uuids(struct search *s, const struct search_context *ctx, stru
 {
     struct uuid_prefix p;
     const char *prefix = s->prefix;
-    int r;
+    uint8_t buf[16];
 
     /* An odd number of digits: the pairs find the rows, the whole prefix chooses among them. */
     for (const char *ch = prefix; *ch; ch++)
@@ -301,8 +337,10 @@ static int search_uuids(struct search *s, const struct search_context *ctx, stru
         if (uuid_prefix_parse(digits->data, false, &p, NULL))
             return STATE_E_INVALID;
     }
-    r = search_table(s, ctx, bytes_text(p.text));
-    return r;
+    if (search_by_bytes(ctx) && strcmp(p.text, "none") == 0)
+        return 0;
+    return search_table(s, ctx,
+                        search_by_bytes(ctx) ? uuid_prefix_bytes(&p, buf) : bytes_text(p.text));
 }
 
 /* One context into the reply; one whose ids cannot have the prefix is left out, as in Nomad. */

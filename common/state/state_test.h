@@ -71,11 +71,14 @@ struct test_placement {
     const char *metrics; /* name of a datacenter: with metrics */
     uint64_t create_index, version;
     int cpu; /* > 0: with resources */
+    bool canary;
 };
 struct test_stop {
     const char *id, *node, *desired, *description, *client, *followup;
 };
 struct test_plan {
+    const char *deployment, *deployment_job; /* with group "g", a progress deadline of 600 s */
+    const char *deployment_status;           /* "running" */
     struct test_placement place[4];
     struct test_stop stop[4];
     const char *rejected[4];
@@ -92,6 +95,13 @@ unsigned test_client_update(struct test_state *ts, const char *node, const char 
 /* It failed, with an evaluation of its job. */
 unsigned test_client_failed(struct test_state *ts, const char *node, const char *id,
                             const char *job, const char *eval_id);
+/* Its verdict on health. */
+unsigned test_client_health(struct test_state *ts, const char *node, const char *id, bool healthy);
+/* One of each, NULL: none. */
+struct test_reap {
+    const char *eval, *alloc, *job, *node, *deployment;
+};
+unsigned test_reap(struct test_state *ts, const struct test_reap *what);
 /* Wishes that it migrates; eval_id NULL: no evaluation. */
 unsigned test_transition(struct test_state *ts, const char *id, const char *job,
                          const char *eval_id);

@@ -59,6 +59,7 @@ void test_place_encode(const struct test_placement *p, struct strbuf *out)
     a.deployment_id = (char *)p->deployment;
     a.job_create_index = p->create_index;
     a.job_version = p->version;
+    a.has_deployment_status = a.deployment_status.canary = p->canary;
     a.modify_index = 77; /* not the plan's to say */
     if (p->cpu)
         with_resources(&a, &task, p->cpu);
@@ -98,6 +99,23 @@ static void eval_encode(const char *id, const char *job, struct strbuf *out)
     REQUIRE(row_encode(steppe_Evaluation_fields, &e, out) == 0);
 }
 
+static void deployment_encode(const struct test_plan *p, struct strbuf *out)
+{
+    steppe_Deployment_TaskGroupsEntry group = {.key = (char *)"g", .has_value = true};
+    steppe_Deployment d = steppe_Deployment_init_zero;
+
+    group.value.desired_total = 3;
+    group.value.progress_deadline = 600 * NS_PER_SEC;
+    d.id = (char *)p->deployment;
+    d.namespace = (char *)"default";
+    d.job_id = (char *)p->deployment_job;
+    d.job_create_index = 1;
+    d.status = (char *)(p->deployment_status ? p->deployment_status : "running");
+    d.task_groups = &group;
+    d.task_groups_count = 1;
+    REQUIRE(row_encode(steppe_Deployment_fields, &d, out) == 0);
+}
+
 unsigned test_plan(struct test_state *ts, const struct test_plan *p)
 {
     steppe_PlanApplyCommand m = steppe_PlanApplyCommand_init_zero;
@@ -114,6 +132,11 @@ unsigned test_plan(struct test_state *ts, const struct test_plan *p)
         strbuf_reset(&one);
         stop_encode(&p->stop[i], &one);
         row_bytes(&plan, steppe_Plan_stop_tag, strbuf_bytes(&one));
+    }
+    if (p->deployment) {
+        strbuf_reset(&one);
+        deployment_encode(p, &one);
+        row_bytes(&plan, steppe_Plan_deployment_tag, strbuf_bytes(&one));
     }
     if (p->eval_id) {
         strbuf_reset(&one);
@@ -200,6 +223,58 @@ unsigned test_transition(struct test_state *ts, const char *id, const char *job,
     strbuf_fini(&text);
     strbuf_fini(&eval);
     strbuf_fini(&evals);
+    return code;
+}
+
+unsigned test_client_health(struct test_state *ts, const char *node, const char *id, bool healthy)
+{
+    steppe_AllocClientUpdateCommand m = steppe_AllocClientUpdateCommand_init_zero;
+    steppe_Allocation a = steppe_Allocation_init_zero;
+    steppe_NodeUpdateAllocRequest req = {.allocs = &a, .allocs_count = 1};
+    struct strbuf text = STRBUF_INIT;
+    struct bytes blob;
+    unsigned code;
+
+    snprintf(m.node_id, sizeof(m.node_id), "%s", node);
+    a.id = (char *)id;
+    a.client_status = (char *)"running";
+    a.has_deployment_status = true;
+    a.deployment_status.has_healthy = true;
+    a.deployment_status.healthy = healthy;
+    a.deployment_status.timestamp = ts->now;
+    REQUIRE(row_encode(steppe_NodeUpdateAllocRequest_fields, &req, &text) == 0);
+    blob = strbuf_bytes(&text);
+    code = test_apply(ts, COMMAND_ALLOC_CLIENT_UPDATE, &m, &blob, 1);
+    strbuf_fini(&text);
+    return code;
+}
+
+unsigned test_reap(struct test_state *ts, const struct test_reap *what)
+{
+    steppe_ReapCommand m = steppe_ReapCommand_init_zero;
+    steppe_ReapJob job = {(char *)"default", (char *)what->job};
+    char *eval = (char *)what->eval, *alloc = (char *)what->alloc, *node = (char *)what->node,
+         *deployment = (char *)what->deployment;
+    steppe_ReapList list = {
+        .eval_ids = &eval,
+        .eval_ids_count = eval != NULL,
+        .alloc_ids = &alloc,
+        .alloc_ids_count = alloc != NULL,
+        .jobs = &job,
+        .jobs_count = what->job != NULL,
+        .node_ids = &node,
+        .node_ids_count = node != NULL,
+        .deployment_ids = &deployment,
+        .deployment_ids_count = deployment != NULL,
+    };
+    struct strbuf text = STRBUF_INIT;
+    struct bytes blob;
+    unsigned code;
+
+    REQUIRE(row_encode(steppe_ReapList_fields, &list, &text) == 0);
+    blob = strbuf_bytes(&text);
+    code = test_apply(ts, COMMAND_REAP, &m, &blob, 1);
+    strbuf_fini(&text);
     return code;
 }
 

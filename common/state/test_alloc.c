@@ -775,8 +775,178 @@ START_TEST(test_update_with_evals)
 }
 END_TEST
 
+/* ---- what is collected ---- */
+
+START_TEST(test_reaping)
+{
+    steppe_Evaluation e;
+    steppe_Node n;
+
+    begin();
+    place(A);
+    place(B);
+    test_reap(&ts, &(struct test_reap){EVAL, A, "web", NODE, NULL}); /* all in use */
+    ck_assert_str_eq(alloc_line(A), "run pending m3 a3");
+    QUERY(steppe_Evaluation_fields, &e, state_eval_get(t, EVAL, &body, &meta, &error));
+    ck_assert(meta.found);
+    row_release(steppe_Evaluation_fields, &e);
+    test_client_update(&ts, NODE, A, "complete", "");
+    test_client_update(&ts, NODE, B, "complete", "");
+    test_eval_status(&ts, EVAL, "web", "complete", NULL, 0);
+    ck_assert_str_eq(job_line("web"), "dead: g 0 0 0 2 0 0; h 0 0 0 0 0 0;");
+    test_reap(&ts, &(struct test_reap){EVAL, A, NULL, NODE, NULL}); /* 9; NODE is not down */
+    ck_assert_str_eq(alloc_line(A), "(none)");
+    ck_assert_str_eq(client_line(NODE), "9: a2@4"); /* its client hears */
+    QUERY(steppe_Evaluation_fields, &e, state_eval_get(t, EVAL, &body, &meta, &error));
+    ck_assert(!meta.found);
+    test_allocs_check(&ts);
+    test_reap(&ts, &(struct test_reap){NULL, B, NULL, NULL, NULL});
+    ck_assert_str_eq(job_line("web"), "dead: g 0 0 0 2 0 0; h 0 0 0 0 0 0;"); /* for good */
+    test_reap(&ts, &(struct test_reap){NULL, NULL, "web", NULL, NULL});
+    ck_assert_str_eq(job_line("web"), "(none)");
+    test_node_turn(&ts, NODE, "down", 0);
+    test_reap(&ts, &(struct test_reap){NULL, NULL, NULL, NODE, NULL});
+    QUERY(steppe_Node_fields, &n, state_node_get(t, NODE, &body, &meta, &error));
+    ck_assert(!meta.found);
+    /* what is not there */
+    ck_assert_uint_eq(test_reap(&ts, &(struct test_reap){EVAL, A, "web", NODE, C}), 0);
+    ck_assert_uint_eq(test_reap(&ts, &(struct test_reap){"x", "x", "", "x", "x"}), 0);
+    test_allocs_check(&ts);
+}
+END_TEST
+
+/* ---- deployments ---- */
+
+#define DEPLOYMENT test_uuid(0xd1)
+
+/* "status placed healthy unhealthy canaries" */
+static const char *deployment_line(void)
+{
+    static char line[100];
+    const steppe_DeploymentState *g;
+    steppe_Deployment d;
+
+    QUERY(steppe_Deployment_fields, &d, state_deployment_get(t, DEPLOYMENT, &body, &meta, &error));
+    if (!meta.found)
+        return "(none)";
+    ck_assert_uint_eq(meta.index, d.modify_index);
+    g = &d.task_groups[0].value;
+    snprintf(line, sizeof(line), "%s %d %d %d %d", d.status, g->placed_allocs, g->healthy_allocs,
+             g->unhealthy_allocs, (int)g->placed_canaries_count);
+    row_release(steppe_Deployment_fields, &d);
+    return line;
+}
+
+static size_t deployments(const char *job, bool all)
+{
+    steppe_DeploymentListResponse list;
+    size_t n;
+
+    if (job)
+        QUERY(steppe_DeploymentListResponse_fields, &list,
+              state_job_deployments(t, "", job, all, &body, &meta));
+    else
+        QUERY(steppe_DeploymentListResponse_fields, &list,
+              state_deployment_list(t, "", "", NULL, &body, &meta, &error));
+    n = list.deployments_count;
+    row_release(steppe_DeploymentListResponse_fields, &list);
+    return n;
+}
+
+START_TEST(test_deployment)
+{
+    steppe_AllocListResponse list;
+    steppe_Deployment d;
+
+    begin();
+    ck_assert_uint_eq(deployments(NULL, false), 0);
+    QUERY(steppe_Deployment_fields, &d, state_job_latest_deployment(t, "", "web", &body, &meta));
+    ck_assert_ptr_null(d.id);
+    ck_assert_uint_eq(
+        test_plan(
+            &ts,
+            &(struct test_plan){
+                .deployment = DEPLOYMENT,
+                .deployment_job = "web",
+                .place =
+                    {{.id = A, .node = NODE, .eval = EVAL, .job = "web", .deployment = DEPLOYMENT},
+                     {.id = B,
+                      .node = NODE,
+                      .eval = EVAL,
+                      .job = "web",
+                      .deployment = DEPLOYMENT,
+                      .canary = true}},
+            }),
+        0);
+    ck_assert_str_eq(deployment_line(), "running 2 0 0 1");
+    place(C);
+    test_client_health(&ts, NODE, A, true);
+    test_client_health(&ts, NODE, A, true); /* said before */
+    ck_assert_str_eq(deployment_line(), "running 2 1 0 1");
+    test_client_health(&ts, NODE, B, false);
+    test_client_health(&ts, NODE, A, false);
+    test_client_health(&ts, NODE, C, true); /* of none */
+    ck_assert_str_eq(deployment_line(), "running 2 0 2 1");
+    ck_assert_uint_eq(deployments(NULL, false), 1);
+    ck_assert_uint_eq(deployments("web", false), 1);
+    ck_assert_uint_eq(deployments("other", true), 0);
+    QUERY(steppe_Deployment_fields, &d, state_job_latest_deployment(t, "", "web", &body, &meta));
+    ck_assert_str_eq(d.id, DEPLOYMENT);
+    ck_assert_int_eq(d.task_groups[0].value.require_progress_by,
+                     ts.now + (600 - 5) * NS_PER_SEC); /* the first healthy one's time */
+    row_release(steppe_Deployment_fields, &d);
+    QUERY(steppe_AllocListResponse_fields, &list,
+          state_deployment_allocations(t, DEPLOYMENT, &body, &meta, &error));
+    ck_assert_uint_eq(list.allocs_count, 2);
+    ck_assert(list.allocs[1].deployment_status.canary);
+    row_release(steppe_AllocListResponse_fields, &list);
+    test_reap(&ts, &(struct test_reap){.deployment = DEPLOYMENT});
+    ck_assert_str_eq(deployment_line(), "running 2 0 2 1");
+    test_plan(&ts, &(struct test_plan){.deployment = DEPLOYMENT,
+                                       .deployment_job = "web",
+                                       .deployment_status = "successful"});
+    ck_assert_uint_eq(
+        test_plan(&ts, &(struct test_plan){.deployment = DEPLOYMENT, .deployment_job = "other"}),
+        400);
+    test_reap(&ts, &(struct test_reap){.deployment = DEPLOYMENT});
+    ck_assert_str_eq(deployment_line(), "(none)");
+    ck_assert_uint_eq(deployments("web", true), 0);
+}
+END_TEST
+
+START_TEST(test_search)
+{
+    steppe_SearchResponse rep;
+
+    begin();
+    place(A);
+    place(B);
+#define SEARCH(ns, prefix, context)                                                                \
+    QUERY(steppe_SearchResponse_fields, &rep,                                                      \
+          state_search(t, ns, prefix, context, &body, &meta, &error))
+    SEARCH("", "00000000-0000-4000-8000-0000000000a", "allocs");
+    ck_assert_uint_eq(rep.matches_count, 1);
+    ck_assert_uint_eq(rep.matches[0].value.values_count, 2);
+    ck_assert_str_eq(rep.matches[0].value.values[1], B);
+    row_release(steppe_SearchResponse_fields, &rep);
+    SEARCH("other", "0", "allocs");
+    ck_assert_uint_eq(rep.matches[0].value.values_count, 0);
+    row_release(steppe_SearchResponse_fields, &rep);
+    SEARCH("*", "1", "allocs");
+    ck_assert_uint_eq(rep.matches[0].value.values_count, 0);
+    row_release(steppe_SearchResponse_fields, &rep);
+    SEARCH("", "0", "deployment");
+    ck_assert_uint_eq(rep.matches[0].value.values_count, 0);
+    row_release(steppe_SearchResponse_fields, &rep);
+#undef SEARCH
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
+    tcase_add_test(tc, test_reaping);
+    tcase_add_test(tc, test_deployment);
+    tcase_add_test(tc, test_search);
     tcase_add_test(tc, test_node_evals);
     tcase_add_test(tc, test_update_with_evals);
     tcase_add_test(tc, test_place);
