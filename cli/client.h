@@ -81,6 +81,16 @@ int client_call_text(struct client *c, const char *method, const char *path, con
                      struct client_params *params, char **ret);
 
 /*
+ * GETs an answer of any length and duration: `data` gets each piece of a body of status 200, `idle`
+ * is called about once a second; false from either ends the call with success. On an error, and
+ * when the stream was cut, c->error has the text.
+ */
+typedef bool client_data_fn(void *user, const char *data, size_t len);
+typedef bool client_idle_fn(void *user);
+int client_stream(struct client *c, const char *path, struct client_params *params,
+                  client_data_fn *data, client_idle_fn *idle, void *user);
+
+/*
  * GETs /v1/status/leader for every region at the same time. leaders[i] or errors[i] (malloc'ed) is
  * set; waits CLIENT_LEADER_MAX_MS at most.
  */

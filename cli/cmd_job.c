@@ -5,6 +5,7 @@
 
 #include "base/strbuf.h"
 #include "commands.h"
+#include "monitor.h"
 #include "text.h"
 
 /* Whether to go on; if not, *ret_code is the exit code. */
@@ -75,6 +76,32 @@ int cmd_job_stop(struct cli *cli)
     /* No scheduler works on the evaluation yet: there is nothing to watch, as with -detach. */
     if (*js_str(reply, "EvalID"))
         ui_out(cli, "%s", js_str(reply, "EvalID"));
+    return 0;
+}
+
+int cmd_job_eval(struct cli *cli)
+{
+    bool force = flags_bool(&cli->flags, "force-reschedule");
+    size_t len = flags_bool(&cli->flags, "verbose") ? TEXT_ID_FULL : TEXT_ID_SHORT;
+    _cleanup_(json_decrefp) json_t *reply = NULL, *body = NULL;
+    _cleanup_(freep) char *path = NULL, *id = NULL, *quoted = NULL;
+
+    if (cli->argc != 1)
+        return ui_usage(cli, "This command takes one argument: <job>");
+    if (!cli_client(cli))
+        return 1;
+    path = job_path(cli->argv[0], "/evaluate");
+    body = json_pack("{s:s, s:{s:b}, s:s, s:s, s:s}", "JobID", cli->argv[0], "EvalOptions",
+                     "ForceReschedule", force, "Region", "", "Namespace", "", "SecretID", "");
+    if (client_call(&cli->client, "PUT", path, body, &reply, NULL) < 0) {
+        ui_error(cli, "Error evaluating job: %s", cli_error(cli));
+        return 1;
+    }
+    if (!flags_bool(&cli->flags, "detach"))
+        return monitor_eval(cli, js_str(reply, "EvalID"), len);
+    id = text_limit(js_str(reply, "EvalID"), len);
+    quoted = text_quote(id);
+    ui_out(cli, "Created eval ID: %s ", quoted);
     return 0;
 }
 

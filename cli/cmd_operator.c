@@ -178,3 +178,18 @@ int cmd_agent_info(struct cli *cli)
     }
     return 0;
 }
+
+int cmd_system_gc(struct cli *cli)
+{
+    _cleanup_(json_decrefp) json_t *body = json_object();
+
+    if (cli->argc != 0)
+        return ui_usage(cli, "This command takes no arguments");
+    if (!cli_client(cli))
+        return 1;
+    if (client_call(&cli->client, "PUT", "/v1/system/gc", body, NULL, NULL) < 0) {
+        ui_error(cli, "Error running system garbage-collection: %s", cli_error(cli));
+        return 1;
+    }
+    return 0;
+}

@@ -12,6 +12,7 @@
 static const struct {
     const char *context, *command;
 } status_routes[] = {
+    {"allocs", "alloc status"},
     {"evals", "eval status"},
     {"nodes", "node status"},
     {"jobs", "job status"},

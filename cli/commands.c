@@ -47,6 +47,54 @@ static const struct flag_def flags_agent[] = {
     {"meta", FLAG_LIST, "k=v", "Metadata of a client for constraints."},
 };
 
+static const struct flag_def flags_alloc_status[] = {
+    {"short", FLAG_BOOL, NULL, "Only the allocation and the last event of each task."},
+    {"stats", FLAG_BOOL, NULL, "All that is measured of what the tasks use."},
+    FLAG_VERBOSE,
+    FLAG_JSON,
+    FLAG_TEMPLATE,
+};
+
+static const struct flag_def flags_alloc_stop[] = {
+    {"detach", FLAG_BOOL, NULL, "Return at once and print the evaluation's ID."},
+    FLAG_VERBOSE,
+};
+
+static const struct flag_def flags_alloc_restart[] = {FLAG_VERBOSE};
+
+static const struct flag_def flags_alloc_signal[] = {
+    {"s", FLAG_STRING, "signal", "The signal to send. Default = SIGKILL"},
+    FLAG_VERBOSE,
+};
+
+static const struct flag_def flags_alloc_logs[] = {
+    {"stderr", FLAG_BOOL, NULL, "What the task wrote to stderr."},
+    {"f", FLAG_BOOL, NULL, "Go on with what the task will write."},
+    {"tail", FLAG_BOOL, NULL, "Only the end of it; without -n and -c ten lines."},
+    {"n", FLAG_STRING, "lines", "With -tail: about so many lines."},
+    {"c", FLAG_STRING, "bytes", "With -tail: so many bytes."},
+    {"job", FLAG_BOOL, NULL, "The argument is a job: take one of its allocations."},
+    {"task", FLAG_STRING, "name", "The task, where there are several."},
+    FLAG_VERBOSE,
+};
+
+static const struct flag_def flags_alloc_fs[] = {
+    {"H", FLAG_BOOL, NULL, "Sizes in bytes."},
+    {"stat", FLAG_BOOL, NULL, "About the file itself, not what is in it."},
+    {"f", FLAG_BOOL, NULL, "Go on with what will be written."},
+    {"tail", FLAG_BOOL, NULL, "Only the end of it; without -n and -c ten lines."},
+    {"n", FLAG_STRING, "lines", "With -tail: about so many lines."},
+    {"c", FLAG_STRING, "bytes", "With -tail: so many bytes."},
+    {"job", FLAG_BOOL, NULL, "The argument is a job: take one of its allocations."},
+    FLAG_VERBOSE,
+};
+
+static const struct flag_def flags_job_eval[] = {
+    {"force-reschedule", FLAG_BOOL, NULL, "Also what failed and may not be rescheduled yet."},
+    {"detach", FLAG_BOOL, NULL, "Return at once and print the evaluation's ID."},
+    FLAG_VERBOSE,
+};
+
 static const struct flag_def flags_eval_status[] = {
     {"monitor", FLAG_BOOL, NULL, "Watch the evaluation until it ends."},
     FLAG_VERBOSE,
@@ -289,7 +337,7 @@ static const struct flag_def flags_status[] = {FLAG_VERBOSE};
     }
 
 #define KEYRING_ALL                                                                                \
-    "  The servers of all regions are asked. The command fails unless each of them\n"             \
+    "  The servers of all regions are asked. The command fails unless each of them\n"              \
     "  answers that it has been done; then it can be given again."
 
 #define GOSSIP_KEYRING(word, args, what, text)                                                     \
@@ -308,6 +356,41 @@ static const struct flag_def flags_status[] = {FLAG_VERBOSE};
         .examples = "steppe operator keyring -list", .flags_title = "Keyring Options",             \
         CLI_FLAGS(flags_keyring), .options = CLI_CLIENT | CLI_NO_NAMESPACE | (more),               \
         .run = cmd_operator_keyring                                                                \
+    }
+
+#define ALLOC_STATUS(words, more)                                                                  \
+    {                                                                                              \
+        .name = words, .help_name = "alloc status",                                                \
+        .usage = "alloc status [options] <allocation>",                                            \
+        .synopsis = "Display allocation status information and metadata",                          \
+        .help = "  Prints all about one allocation, named by its ID or an unambiguous beginning\n" \
+                "  of it: its tasks, their last events and what they use.",                        \
+        .examples = "steppe alloc status 8cf2b9b1\nsteppe alloc status -region=east 8cf2b9b1",     \
+        .flags_title = "Alloc Status Options", CLI_FLAGS(flags_alloc_status),                      \
+        .options = CLI_CLIENT | (more), .run = cmd_alloc_status                                    \
+    }
+
+#define ALLOC_LOGS(words, more)                                                                    \
+    {                                                                                              \
+        .name = words, .help_name = "alloc logs",                                                  \
+        .usage = "alloc logs [options] <allocation> <task>",                                       \
+        .synopsis = "Streams the logs of a task.",                                                 \
+        .help = "  Prints what a task wrote, from wherever it runs.",                              \
+        .examples = "steppe alloc logs -f 8cf2b9b1\nsteppe alloc logs -tail -n 20 8cf2b9b1 web\n"  \
+                    "steppe alloc logs -job -stderr -region=east example",                         \
+        .flags_title = "Logs Specific Options", CLI_FLAGS(flags_alloc_logs),                       \
+        .options = CLI_CLIENT | (more), .run = cmd_alloc_logs                                      \
+    }
+
+#define ALLOC_FS(words, more)                                                                      \
+    {                                                                                              \
+        .name = words, .help_name = "alloc fs", .usage = "alloc fs [options] <allocation> <path>", \
+        .synopsis = "Inspect the contents of an allocation directory",                             \
+        .help = "  Lists a folder of an allocation, or prints a file of it.",                      \
+        .examples = "steppe alloc fs 8cf2b9b1\nsteppe alloc fs 8cf2b9b1 web/local/config.json\n"   \
+                    "steppe alloc fs -f -tail 8cf2b9b1 alloc/logs/web.stdout.0",                   \
+        .flags_title = "FS Specific Options", CLI_FLAGS(flags_alloc_fs),                           \
+        .options = CLI_CLIENT | (more), .run = cmd_alloc_fs                                        \
     }
 
 #define EVAL_STATUS(words, more)                                                                   \
@@ -341,6 +424,32 @@ const struct cli_command cli_commands[] = {
      .flags_title = "Agent Info Options", CLI_FLAGS(flags_data),
      .flag_error = "Error parsing flags: ", .data_error = "Error formatting output: ",
      .options = CLI_CLIENT | CLI_NO_NAMESPACE, .run = cmd_agent_info},
+    {HELP_GROUP("alloc", "Interact with allocations"), .options = CLI_GROUP | CLI_COMMON,
+     .help = "  This command groups subcommands for interacting with allocations: the instances\n"
+             "  of a job's groups, each on a node.",
+     .examples = "steppe alloc status <alloc-id>\nsteppe alloc logs -f <alloc-id>\n"
+                 "steppe alloc stop <alloc-id>"},
+    ALLOC_FS("alloc fs", 0),
+    ALLOC_LOGS("alloc logs", 0),
+    {.name = "alloc restart", .usage = "alloc restart [options] <allocation> <task>",
+     .synopsis = "Restart a running allocation",
+     .help = "  Restarts one task of an allocation or all, in place.",
+     .examples = "steppe alloc restart 8cf2b9b1\nsteppe alloc restart 8cf2b9b1 web",
+     .flags_title = "Restart Specific Options", CLI_FLAGS(flags_alloc_restart),
+     .options = CLI_CLIENT, .run = cmd_alloc_restart},
+    {.name = "alloc signal", .usage = "alloc signal [options] <signal> <allocation> <task>",
+     .synopsis = "Signal a running allocation",
+     .help = "  Sends a signal to one task of an allocation or to all.",
+     .examples = "steppe alloc signal -s SIGHUP 8cf2b9b1 web",
+     .flags_title = "Signal Specific Options", CLI_FLAGS(flags_alloc_signal),
+     .options = CLI_CLIENT, .run = cmd_alloc_signal},
+    ALLOC_STATUS("alloc status", 0),
+    ALLOC_STATUS("alloc-status", CLI_HIDDEN),
+    {.name = "alloc stop", .usage = "alloc stop [options] <allocation>",
+     .synopsis = "Stop and reschedule a running allocation",
+     .help = "  Stops an allocation; its job gets another one for it.",
+     .examples = "steppe alloc stop 8cf2b9b1", .flags_title = "Stop Specific Options",
+     CLI_FLAGS(flags_alloc_stop), .options = CLI_CLIENT, .run = cmd_alloc_stop},
     {.name = "completion", .usage = "completion bash",
      .synopsis = "Print a shell completion script",
      .help = "  Prints the completion of all commands and flags for a shell.",
@@ -352,6 +461,12 @@ const struct cli_command cli_commands[] = {
     {HELP_GROUP("job", "Interact with jobs"), .options = CLI_GROUP | CLI_COMMON,
      .help = "  This command groups subcommands for interacting with jobs.",
      .examples = "steppe job run <path>\nsteppe job status <name>\nsteppe job stop <name>"},
+    {.name = "job eval", .usage = "job eval [options] <job>",
+     .synopsis = "Force an evaluation for the job",
+     .help = "  Has the scheduler look at a job again, though nothing about it changed.",
+     .examples = "steppe job eval example\nsteppe job eval -force-reschedule example",
+     .flags_title = "Eval Options", CLI_FLAGS(flags_job_eval), .options = CLI_CLIENT,
+     .run = cmd_job_eval},
     {.name = "job history", .usage = "job history [options] <job>",
      .synopsis = "Display all tracked versions of a job",
      .help = "  Lists the versions of a job, newest first.",
@@ -459,19 +574,30 @@ const struct cli_command cli_commands[] = {
                    "  Stops a service until `steppe service start` or the node's next start."),
     {.name = "status", .usage = "status [options] <identifier>",
      .synopsis = "Display the status output for a resource",
-     .help = "  Finds out what an identifier means (a job, a node, an evaluation) and prints its\n"
+     .help = "  Finds out what an identifier means (a job, a node, an evaluation,\n"
+             "  an allocation) and prints its\n"
              "  status. Without one it lists the jobs.",
      .examples = "steppe status\nsteppe status -region=east\nsteppe status example",
      .flags_title = "Status Options", CLI_FLAGS(flags_status),
      .flag_error = "Error parsing arguments: ",
      .options = CLI_CLIENT | CLI_COMMON | CLI_QUOTES,
      .run = cmd_status},
+    {HELP_GROUP("system", "Interact with the system API"), .options = CLI_GROUP,
+     .help = "  This command groups subcommands for maintenance of a region.",
+     .examples = "steppe system gc"},
+    {.name = "system gc", .usage = "system gc [options]",
+     .synopsis = "Run the system garbage collection process",
+     .help = "  Forgets jobs, evaluations, allocations and nodes that have ended, now.",
+     .examples = "steppe system gc -region=east", .options = CLI_CLIENT | CLI_NO_NAMESPACE,
+     .run = cmd_system_gc},
     {.name = "version", .usage = "version", .synopsis = "Prints the Steppe version",
      .help = "  Prints the version.", .run = cmd_version},
 
     /* Names of old. */
+    ALLOC_FS("fs", CLI_ALIAS),
     JOB_INIT("init", CLI_ALIAS),
     JOB_INSPECT("inspect", CLI_ALIAS),
+    ALLOC_LOGS("logs", CLI_ALIAS),
     JOB_RUN("run", CLI_COMMON),
     JOB_STOP("stop", CLI_COMMON),
     JOB_VALIDATE("validate", CLI_ALIAS),

@@ -6,8 +6,15 @@
 
 int cmd_agent(struct cli *cli);
 int cmd_agent_info(struct cli *cli);
+int cmd_alloc_fs(struct cli *cli);
+int cmd_alloc_logs(struct cli *cli);
+int cmd_alloc_restart(struct cli *cli);
+int cmd_alloc_signal(struct cli *cli);
+int cmd_alloc_status(struct cli *cli);
+int cmd_alloc_stop(struct cli *cli);
 int cmd_completion(struct cli *cli);
 int cmd_eval_status(struct cli *cli);
+int cmd_job_eval(struct cli *cli);
 int cmd_job_history(struct cli *cli);
 int cmd_job_init(struct cli *cli);
 int cmd_job_inspect(struct cli *cli);
@@ -34,6 +41,7 @@ int cmd_service_list(struct cli *cli);
 int cmd_service_action(struct cli *cli);
 int cmd_service_logs(struct cli *cli);
 int cmd_status(struct cli *cli);
+int cmd_system_gc(struct cli *cli);
 int cmd_version(struct cli *cli);
 
 /* job_lookup.c: jobs by prefix. */

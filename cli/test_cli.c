@@ -10,6 +10,7 @@
 #include "client.h"
 #include "commands.h"
 #include "flags.h"
+#include "frames.h"
 #include "jsontext.h"
 #include "table.h"
 #include "template.h"
@@ -562,6 +563,55 @@ START_TEST(test_metrics_text)
 }
 END_TEST
 
+static void frames_collect(void *user, const char *data, size_t len)
+{
+    strbuf_add(user, data, len);
+}
+
+/* Cut anywhere, frames give the same bytes; what is no frame is told. */
+START_TEST(test_frames)
+{
+    static const char text[] = "{}{\"Data\":\"b25lCg==\",\"File\":\"a}\\\"{b\",\"Offset\":4}\n{}"
+                               "{\"FileEvent\":\"file truncated\"}{\"Data\":\"AAEC\"}";
+    static const char *const bad[] = {"x", "{\"Data\":\"b2\"}", "{\"Data\":\"!!!!\"}", "{a}", "}"};
+
+    for (size_t cut = 0; cut < sizeof(text); cut++) {
+        struct frames f = FRAMES_INIT;
+        struct strbuf got = STRBUF_INIT;
+
+        ck_assert_int_eq(frames_feed(&f, text, cut, frames_collect, &got), 0);
+        ck_assert_int_eq(frames_feed(&f, text + cut, sizeof(text) - 1 - cut, frames_collect, &got),
+                         0);
+        ck_assert(!frames_cut(&f));
+        ck_assert_uint_eq(got.len, 7);
+        ck_assert_mem_eq(got.data, "one\n\0\1\2", 7);
+        frames_fini(&f);
+        strbuf_fini(&got);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct frames f = FRAMES_INIT;
+        struct strbuf got = STRBUF_INIT;
+
+        ck_assert_int_lt(frames_feed(&f, bad[i], strlen(bad[i]), frames_collect, &got), 0);
+        frames_fini(&f);
+        strbuf_fini(&got);
+    }
+}
+END_TEST
+
+START_TEST(test_tail_start)
+{
+    static const struct {
+        const char *text;
+        size_t n, at;
+    } rows[] = {{"", 3, 0},          {"a", 1, 0},      {"a\nb\nc\n", 1, 4}, {"a\nb\nc", 1, 4},
+                {"a\nb\nc\n", 2, 2}, {"a\nb\n", 9, 0}, {"a\nb\n", 0, 4},    {"\n\n\n", 2, 1}};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        ck_assert_uint_eq(tail_start(rows[i].text, strlen(rows[i].text), rows[i].n), rows[i].at);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cli");
@@ -587,6 +637,8 @@ int main(void)
     tcase_add_test(t, test_match);
     tcase_add_test(t, test_help);
     tcase_add_test(t, test_metrics_text);
+    tcase_add_test(t, test_frames);
+    tcase_add_test(t, test_tail_start);
     suite_add_tcase(s, t);
     r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

@@ -287,6 +287,71 @@ int client_call_text(struct client *c, const char *method, const char *path, con
     return r;
 }
 
+/* A stream on its way to its reader. */
+struct stream {
+    struct transfer t;
+    client_data_fn *data;
+    client_idle_fn *idle;
+    void *user;
+    bool enough; /* the reader has said so */
+};
+
+static size_t stream_on_body(char *data, size_t size, size_t n, void *arg)
+{
+    struct stream *s = arg;
+    long status = 0;
+
+    curl_easy_getinfo(s->t.easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status != 200) /* the text of an error */
+        return transfer_on_body(data, size, n, &s->t);
+    if (s->data(s->user, data, size * n))
+        return size * n;
+    s->enough = true;
+    return 0;
+}
+
+static int stream_on_progress(void *arg, curl_off_t dn, curl_off_t dnow, curl_off_t un,
+                              curl_off_t unow)
+{
+    struct stream *s = arg;
+
+    (void)dn, (void)dnow, (void)un, (void)unow;
+    s->enough = s->enough || !s->idle(s->user);
+    return s->enough;
+}
+
+int client_stream(struct client *c, const char *path, struct client_params *params,
+                  client_data_fn *data, client_idle_fn *idle, void *user)
+{
+    struct stream s = {.data = data, .idle = idle, .user = user};
+    char *error = NULL;
+    CURLcode code;
+    int r = 0;
+
+    if (!c->curl)
+        c->curl = curl_easy_init();
+    s.t.easy = c->curl;
+    if (!s.t.easy) {
+        client_fail(c, xstrdup("cannot start libcurl"));
+        return -ENOMEM;
+    }
+    transfer_init(&s.t, c, "GET", path, params, NULL);
+    curl_easy_setopt(s.t.easy, CURLOPT_WRITEFUNCTION, stream_on_body);
+    curl_easy_setopt(s.t.easy, CURLOPT_WRITEDATA, &s);
+    curl_easy_setopt(s.t.easy, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(s.t.easy, CURLOPT_XFERINFOFUNCTION, stream_on_progress);
+    curl_easy_setopt(s.t.easy, CURLOPT_XFERINFODATA, &s);
+    curl_easy_setopt(s.t.easy, CURLOPT_TIMEOUT_MS, 0L);
+    curl_easy_setopt(s.t.easy, CURLOPT_ACCEPT_ENCODING, NULL);
+    code = curl_easy_perform(s.t.easy);
+    if (!s.enough)
+        r = transfer_result(&s.t, c, code, &error);
+    if (r < 0)
+        client_fail(c, error);
+    transfer_fini(&s.t);
+    return r;
+}
+
 void client_default_params(const struct client *c, struct client_params *params)
 {
     if (*c->conf.region)

@@ -7,6 +7,7 @@ tests/golden/cli/NAME.txt were recorded from it:
     STEPPE_TEST_AGENT=/opt/nomad-1.1.0 STEPPE_CLI_RECORD=1 python3 -m unittest test_cli_golden
 """
 
+import base64
 import http.server
 import json
 import os
@@ -22,6 +23,13 @@ import transcript  # noqa: E402
 
 RECORD = os.environ.get('STEPPE_CLI_RECORD')
 FOLDER = os.path.join(steppe.GOLDEN, 'cli')
+NODE_ASKED = re.compile(r'^> GET /v1/node/[0-9a-f-]+(\?.*)?\n', re.M)
+
+
+class Raw(str):
+    """An answer's body as it is."""
+
+
 NODE = '20a225fd-541e-1994-34e1-d8ffe3421a3c'
 EVAL = '0e5516f9-643b-ec0e-6c40-a849d1961910'
 
@@ -134,14 +142,133 @@ def node_routes(**kw):
     return routes
 
 
+ALLOC = '652b7741-0730-0415-e3c9-b97619b2984a'
+FILE = {'Name': 't.stdout.0', 'IsDir': False, 'Size': 30, 'FileMode': '-rw-r--r--',
+        'ModTime': '2026-11-22T17:09:18.36739164Z', 'ContentType': 'text/plain; charset=utf-8'}
+FOLDER_ROW = dict(FILE, Name='alloc', IsDir=True, Size=4096, FileMode='drwxrwxrwx')
+TASK_USAGE = {'ResourceUsage': {'CpuStats': {'TotalTicks': 12.5, 'Percent': 1.25, 'SystemMode': 0.5, 'UserMode': 0.75,
+                                             'ThrottledPeriods': 0, 'ThrottledTime': 3,
+                                             'Measured': ['Throttled Time', 'User Mode', 'System Mode', 'Percent']},
+                                'MemoryStats': {'RSS': 5242880, 'Cache': 1024, 'MaxUsage': 6291456,
+                                                'Measured': ['RSS', 'Max Usage', 'Cache']}, 'DeviceStats': None},
+              'Timestamp': 1, 'Pids': {}}
+ALLOC_STATS = {'ResourceUsage': TASK_USAGE['ResourceUsage'], 'Tasks': {'t': TASK_USAGE}, 'Timestamp': 1}
+
+
+def alloc(**kw):
+    return dict(api('v1_allocation_ID'), **kw)
+
+
+def ported():
+    a = alloc(NextAllocation='7daf7c38-be4e-1016-e341-4987348ba104', ClientStatus='failed', FollowupEvalID=EVAL)
+    port = {'Label': 'http', 'Value': 8080, 'To': 80, 'HostIP': '127.0.2.12'}
+    a['AllocatedResources']['Shared']['Networks'] = [{'Mode': 'host', 'IP': '127.0.2.12', 'DynamicPorts': [
+        {'Label': 'rpc', 'Value': 20123, 'To': 0}], 'ReservedPorts': [port]}]
+    a['TaskResources']['t']['Networks'] = [{'IP': '127.0.2.12', 'DynamicPorts': [{'Label': 'a', 'Value': 1}],
+                                            'ReservedPorts': [{'Label': 'b', 'Value': 2}, {'Label': 'c', 'Value': 3}]}]
+    ev = {'RescheduleTime': a['ModifyTime'], 'PrevAllocID': ALLOC, 'PrevNodeID': NODE, 'Delay': 1}
+    a['RescheduleTracker'] = {'Events': [ev, ev, dict(ev, RescheduleTime=1)]}
+    a['Job']['TaskGroups'][0]['ReschedulePolicy'] = {'Attempts': 3, 'Interval': 3600000000000, 'Unlimited': False}
+    return a
+
+
+def lifecycled():
+    a = alloc()
+    task = a['Job']['TaskGroups'][0]['Tasks'][0]
+    a['Job']['TaskGroups'][0]['Tasks'] += [
+        dict(task, Name='a-init', Lifecycle={'Hook': 'prestart', 'Sidecar': False}),
+        dict(task, Name='b-side', Lifecycle={'Hook': 'prestart', 'Sidecar': True})]
+    for name in ('b-side', 'a-init'):
+        a['TaskStates'][name] = dict(a['TaskStates']['t'], State='dead', Events=[],
+                                     FinishedAt='2026-11-22T17:10:00Z', Restarts=2, LastRestart='2026-11-22T17:09:30Z')
+    return a
+
+
+def frames(*texts):
+    return ''.join(['{}'] + [json.dumps({'Data': base64.b64encode(t.encode()).decode(), 'File': 'f', 'Offset': 1})
+                             for t in texts] + ['{"FileEvent":"file truncated"}'])
+
+
+def alloc_routes(whole=None, **kw):
+    """The official CLI asks the node's own agent for files first: it is down here, so that it asks as we do."""
+    stubs = api('v1_allocations')
+    whole = whole or alloc()
+    base = '/v1/client/%s/' + ALLOC
+    lines = ''.join('line %d\n' % i for i in range(40))
+    routes = {'/v1/allocations?prefix=652b7741': stubs[:1], '/v1/allocations?prefix=65': stubs[:2],
+              '/v1/allocations?prefix=ff': [], '/v1/allocations': stubs,
+              '/v1/allocation/%s?namespace=default' % ALLOC: whole,
+              '/v1/node/' + NODE: node(Status='down', HTTPAddr=''),
+              '/v1/client/allocation/%s/stats' % ALLOC: ALLOC_STATS,
+              'PUT /v1/allocation/%s/stop' % ALLOC: {'EvalID': EVAL, 'Index': 9},
+              'PUT /v1/client/allocation/%s/restart' % ALLOC: {'Index': 0},
+              'PUT /v1/client/allocation/%s/signal' % ALLOC: {'Index': 0},
+              '/v1/evaluation/' + EVAL: api('v1_evaluation_ID'),
+              '/v1/evaluation/%s/allocations' % EVAL: [dict(api('v1_evaluation_ID_allocations')[0], CreateIndex=15)],
+              base % 'fs/logs' + '?follow=false&offset=0&origin=start&task=t&type=stdout': Raw(frames('one\n', 'two\n')),
+              base % 'fs/logs' + '?follow=false&offset=240&origin=end&task=t&type=stderr': Raw(frames(lines)),
+              base % 'fs/logs' + '?follow=true&offset=7&origin=end&task=t&type=stdout': Raw(frames('seven\n', 'x\n')),
+              base % 'fs/stat' + '?path=%2F': FOLDER_ROW,
+              base % 'fs/ls' + '?path=%2F': [FOLDER_ROW, dict(FILE, Name='x', Size=1536)],
+              base % 'fs/stat' + '?path=f': FILE,
+              base % 'fs/cat' + '?path=f': Raw('what is in it\n'),
+              base % 'fs/readat' + '?limit=-1&offset=0&path=f': Raw('1\n2\n3\n4'),
+              base % 'fs/stat' + '?path=none': (500, 'open /x/none: no such file or directory')}
+    routes.update(kw)
+    return routes
+
+
 DRAIN = {'Deadline': 3600000000000, 'IgnoreSystemJobs': True, 'ForceDeadline': '2026-11-23T08:00:00.5Z',
          'StartedAt': '2026-11-23T07:00:00Z'}
 SEARCH = {'Matches': {'jobs': ['sleeper'], 'nodes': [], 'allocs': None}, 'Truncations': {}, 'Index': 1}
 REGISTERED = {'EvalID': EVAL, 'EvalCreateIndex': 9, 'JobModifyIndex': 9, 'Warnings': '', 'Index': 9}
 DEREGISTER = 'DELETE /v1/job/sleeper?global=%s&namespace=default&purge=%s'
 
-# name, command line, {"[METHOD ]path": answer, or (status, text)}, standard input
+# name, command line, {"[METHOD ]path": answer, Raw text, or (status, text)}, standard input
 CASES = [
+    ('alloc-status', 'alloc status 652b7741', alloc_routes()),
+    ('alloc-status-ports', 'alloc status 652b7741', alloc_routes(ported())),
+    ('alloc-status-lifecycle', 'alloc status 652b7741', alloc_routes(lifecycled())),
+    ('alloc-status-stats', 'alloc status -stats 652b7741', alloc_routes()),
+    ('alloc-status-verbose', 'alloc status -verbose 652b7741', alloc_routes()),
+    ('alloc-status-short', 'alloc status -short 652b7741', alloc_routes(lifecycled())),
+    ('alloc-status-many', 'alloc status 65', alloc_routes()),
+    ('alloc-status-none', 'alloc status ff', alloc_routes()),
+    ('alloc-status-letter', 'alloc status f', {}),
+    ('alloc-status-args', 'alloc status', {}),
+    ('alloc-status-t', 'alloc status -t {{{{.ClientStatus}}}} 652b7741', alloc_routes()),
+    ('alloc-status-no-stats', 'alloc status 652b7741', alloc_routes(**{
+        '/v1/client/allocation/%s/stats' % ALLOC: (404, 'No path to node')})),
+    ('alloc-stop', 'alloc stop 652b7741', alloc_routes()),
+    ('alloc-stop-detach', 'alloc stop -detach 652b7741', alloc_routes()),
+    ('alloc-stop-args', 'alloc stop', {}),
+    ('alloc-restart', 'alloc restart 652b7741 t', alloc_routes()),
+    ('alloc-restart-task', 'alloc restart 652b7741 zz', alloc_routes()),
+    ('alloc-restart-dead', 'alloc restart 652b7741', alloc_routes(**{
+        'PUT /v1/client/allocation/%s/restart' % ALLOC: (500, '1 error occurred:\n\t* Task not running\n\n')})),
+    ('alloc-signal', 'alloc signal -s SIGHUP 652b7741', alloc_routes()),
+    ('alloc-signal-args', 'alloc signal', {}),
+    ('alloc-logs', 'alloc logs 652b7741', alloc_routes()),
+    ('alloc-logs-tail', 'alloc logs -stderr -tail -n 2 652b7741 t', alloc_routes()),
+    ('alloc-logs-bytes', 'alloc logs -f -tail -c 7 -task t 652b7741', alloc_routes()),
+    ('alloc-logs-both', 'alloc logs -tail -n 1 -c 7 652b7741', alloc_routes()),
+    ('alloc-logs-task', 'alloc logs -task zz 652b7741', alloc_routes()),
+    ('alloc-logs-tasks', 'alloc logs 652b7741', alloc_routes(lifecycled())),
+    ('alloc-logs-none', 'alloc logs', {}),
+    ('alloc-fs', 'alloc fs 652b7741', alloc_routes()),
+    ('alloc-fs-stat', 'alloc fs -stat -H 652b7741 f', alloc_routes()),
+    ('alloc-fs-cat', 'alloc fs 652b7741 f', alloc_routes()),
+    ('alloc-fs-tail', 'alloc fs -tail -n 2 652b7741 f', alloc_routes()),
+    ('alloc-fs-missing', 'alloc fs 652b7741 none', alloc_routes()),
+    ('alloc-fs-none', 'alloc fs -job', {}),
+    ('alloc-id', 'status 652b7741', dict(alloc_routes(), **{
+        'PUT /v1/search': {'Matches': {'allocs': [ALLOC]}, 'Truncations': {}, 'Index': 1}})),
+    ('job-eval', 'job eval -detach -force-reschedule sleeper', {'PUT /v1/job/sleeper/evaluate': REGISTERED}),
+    ('job-eval-watched', 'job eval sleeper', alloc_routes(**{'PUT /v1/job/sleeper/evaluate': REGISTERED})),
+    ('job-eval-404', 'job eval sleeper', {'PUT /v1/job/sleeper/evaluate': (404, 'job not found')}),
+    ('system-gc', 'system gc', {'PUT /v1/system/gc': ''}),
+    ('system-gc-500', 'system gc', {'PUT /v1/system/gc': (500, 'x')}),
+
     ('members-one', 'server members', dict(LEADERS, **{'/v1/agent/members': ONE})),
     ('members-many', 'server members', dict(LEADERS, **{'/v1/agent/members': TWO})),
     ('members-no-leader', 'server members', dict(LEADERS, **{
@@ -297,7 +424,8 @@ class PlayerHandler(http.server.BaseHTTPRequestHandler):
         self.server.asked.append((self.command + ' ' + self.path, body, dict(self.headers)))
         reply = self.server.routes.get(key, (599, 'not expected: ' + key))
         status, text = reply if isinstance(reply, tuple) else (200, reply)
-        data = (text if isinstance(text, str) and (status != 200 or not text) else json.dumps(text)).encode()
+        raw = isinstance(text, Raw) or (isinstance(text, str) and (status != 200 or not text))
+        data = (text if raw else json.dumps(text)).encode()
         self.send_response(status)
         self.send_header('Content-Type', 'application/json')
         self.send_header('Content-Length', str(len(data)))
@@ -340,6 +468,8 @@ class CliGolden(unittest.TestCase):
             argv = [x.format(job=self.job, invalid=self.invalid) for x in command.split()]
             r = steppe.run([steppe.agent_binary()[0]] + argv, env=env, stdin=stdin)
             asked = requests_text(p.asked)
+        if name.startswith('alloc-'):  # we need not know whether the node answers by itself
+            asked = NODE_ASKED.sub('', asked + '\n').rstrip('\n')
         r = steppe.Result(r.rc, r.out.replace(self.job, 'demo.nomad'), r.err.replace(self.job, 'demo.nomad'))
         text = transcript.format_result(['steppe'] + command.format(job='demo.nomad', invalid='invalid.nomad').split(), r) + asked + '\n'
         text = transcript.AGO.sub('<ago>', text).replace("try 'nomad ", "try 'steppe ")

@@ -516,7 +516,7 @@ class Cluster:
     def addr(self, region_no, host):
         return '127.%d.%d.%d' % (self.net, region_no, host)
 
-    def region(self, name, servers=1, clients=0, start=True, wait=True, **kw):
+    def region(self, name, servers=1, clients=0, start=True, wait=True, client_args=None, **kw):
         """A region of servers and clients, all started (clients joined to the servers)."""
         self._regions += 1
         no = self._regions
@@ -530,7 +530,7 @@ class Cluster:
             if others:
                 x.server_extra += '\n  retry_join = [%s]\n  retry_interval = "1s"' % ', '.join(others)
         c = [self.node('%s-c%d' % (label, i + 1), name, self.addr(no, 11 + i), server=False,
-                       client=True, servers=[x.addr for x in s]) for i in range(clients)]
+                       client=True, servers=[x.addr for x in s], **(client_args or {})) for i in range(clients)]
         r = Region(name or 'global', s, c)
         if start:
             for n in r.nodes:
