@@ -181,8 +181,33 @@ int cmd_server_members(struct cli *cli)
     return code;
 }
 
+/* A table of the findings; 1 when one of them stands in the way. */
+static int print_findings(struct cli *cli, const json_t *reply)
+{
+    _cleanup_(table_fini) struct table t = {0};
+    const json_t *findings = js_get(reply, "Findings");
+    bool ok = json_is_true(js_get(reply, "OK"));
+    size_t i;
+    json_t *f;
+
+    if (cli_wants_data(cli)) {
+        int code = cli_print_data(cli, reply);
+
+        return code ? code : !ok;
+    }
+    table_row(&t, "Address|Check|Result|Detail");
+    json_array_foreach(findings, i, f)
+    {
+        table_row(&t, "%s|%s|%s|%s", js_str(f, "Address"), js_str(f, "Check"), js_str(f, "Status"),
+                  js_str(f, "Text"));
+    }
+    ui_table(cli, &t, TABLE_PLAIN);
+    return !ok;
+}
+
 int cmd_server_join(struct cli *cli)
 {
+    bool check = flags_bool(&cli->flags, "check");
     _cleanup_(client_params_fini) struct client_params params = {0};
     _cleanup_(json_decrefp) json_t *reply = NULL;
 
@@ -197,6 +222,14 @@ int cmd_server_join(struct cli *cli)
     client_default_params(&cli->client, &params);
     for (int i = 0; i < cli->argc; i++)
         client_params_add(&params, "address", cli->argv[i]);
+    if (check) {
+        if (client_call_params(&cli->client, "GET", "/v1/agent/join/check", NULL, &params, &reply) <
+            0) {
+            ui_error(cli, "Error checking: %s", cli_error(cli));
+            return 1;
+        }
+        return print_findings(cli, reply);
+    }
     if (client_call_params(&cli->client, "PUT", "/v1/agent/join", NULL, &params, &reply) < 0) {
         ui_error(cli, "Error joining: failed joining: %s", cli_error(cli));
         return 1;

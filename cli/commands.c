@@ -19,6 +19,13 @@
 
 static const struct flag_def flags_data[] = {FLAG_JSON, FLAG_TEMPLATE};
 
+static const struct flag_def flags_server_join[] = {
+    {"check", FLAG_BOOL, NULL,
+     "Only say whether a join could work, a line for each finding: UDP, TCP,\n"
+     "key, clock, version, regions, names, federation, raft group. Status 1\n"
+     "when something stands in the way."},
+    FLAG_JSON, FLAG_TEMPLATE};
+
 static const struct flag_def flags_agent[] = {
     {"config", FLAG_LIST, "path",
      "A configuration file (.hcl, .json) or a directory of them. May be given\n"
@@ -249,7 +256,8 @@ static const struct flag_def flags_status[] = {FLAG_VERBOSE};
         .help = "  Makes the server that is asked join the gossip of the servers given, in any\n"  \
                 "  region: that is how regions federate. One that answers is enough; the others\n" \
                 "  are found by gossip.",                                                          \
-        .examples = "steppe server join 127.0.2.1:4648",                                           \
+        .examples = "steppe server join 127.0.2.1:4648\nsteppe server join -check 127.0.2.1",        \
+        .flags_title = "Server Join Options", CLI_FLAGS(flags_server_join),                        \
         .options = CLI_CLIENT | CLI_NO_NAMESPACE | (more), .run = cmd_server_join                  \
     }
 

@@ -167,29 +167,46 @@ void apid_agent_servers(struct apid_req *r)
 
 /* ---- gossip commands ---- */
 
+/* Reads ?address=...; false: the answer is set. */
+static bool join_addresses(struct apid_req *r, char **addresses, steppe_SerfJoinRequest *msg)
+{
+    msg->addresses = addresses;
+    if (!is_server(r))
+        return apid_error(r, 501, "Invalid method");
+    for (size_t i = 0; i < r->params_n; i++) {
+        if (strcmp(r->params[i].key, "address") == 0)
+            addresses[msg->addresses_count++] = r->params[i].value;
+    }
+    if (msg->addresses_count == 0)
+        return apid_error(r, 400, "missing address to join");
+    return true;
+}
+
+/* Ours: the same without joining, {"OK":true,"Findings":[...]}. */
+void apid_agent_join_check(struct apid_req *r)
+{
+    char *addresses[APID_PARAMS_MAX];
+    steppe_SerfJoinRequest msg = {0};
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_Request env;
+    size_t len;
+
+    if (join_addresses(r, addresses, &msg) && apid_env(r, RPC_SERF_JOIN_CHECK, &env) &&
+        apid_call_msg(r, &env, steppe_SerfJoinRequest_fields, &msg, &body, &len))
+        apid_render(r, &steppe_SerfJoinCheckResponse_json, false, body, len);
+}
+
 void apid_agent_join(struct apid_req *r)
 {
     char *addresses[APID_PARAMS_MAX];
-    steppe_SerfJoinRequest msg = {.addresses = addresses};
+    steppe_SerfJoinRequest msg = {0};
     _cleanup_(freep) uint8_t *body = NULL;
     steppe_SerfJoinResponse rep;
     steppe_Request env;
     struct errtext e;
     size_t len;
 
-    if (!is_server(r)) {
-        apid_error(r, 501, "Invalid method");
-        return;
-    }
-    for (size_t i = 0; i < r->params_n; i++) {
-        if (strcmp(r->params[i].key, "address") == 0)
-            addresses[msg.addresses_count++] = r->params[i].value;
-    }
-    if (msg.addresses_count == 0) {
-        apid_error(r, 400, "missing address to join");
-        return;
-    }
-    if (!apid_env(r, RPC_SERF_JOIN, &env) ||
+    if (!join_addresses(r, addresses, &msg) || !apid_env(r, RPC_SERF_JOIN, &env) ||
         !apid_call_msg(r, &env, steppe_SerfJoinRequest_fields, &msg, &body, &len))
         return;
     if (wire_decode(steppe_SerfJoinResponse_fields, body, len, &rep, sizeof(rep), &e) < 0) {

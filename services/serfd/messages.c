@@ -120,7 +120,8 @@ SCHEMA(msg_serf_state, msg_serf_state,
     F("LTime", MP_U64, msg_serf_state, ltime, 0),
     F("LeftMembers", MP_VALUE, msg_serf_state, left_members, 2),
     F("QueryLTime", MP_U64, msg_serf_state, query_ltime, 5),
-    F("StatusLTimes", MP_VALUE, msg_serf_state, status_ltimes, 1))
+    F("StatusLTimes", MP_VALUE, msg_serf_state, status_ltimes, 1),
+    F_OMIT("SteppeClock", MP_U64, msg_serf_state, wall, 6))
 
 SCHEMA(msg_event_slot, msg_event_slot,
     F("Events", MP_VALUE, msg_event_slot, events, 1),

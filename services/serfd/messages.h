@@ -125,6 +125,7 @@ struct msg_udp_addr {
 struct msg_serf_state {
     uint64_t ltime, event_ltime, query_ltime;
     struct span status_ltimes, left_members, events; /* encoded map, list, list */
+    uint64_t wall; /* ours alone, in the answer to who looks before it joins; peers ignore it */
 };
 struct msg_event_slot {
     uint64_t ltime;

@@ -178,6 +178,7 @@ static void (*const timer_fns[T_COUNT])(struct serf *) = {
     [T_QUEUES] = on_queues,
     [T_LEAVE] = serf_leave_stage,
     [T_ASKS] = asks_due,
+    [T_CHECK] = check_due,
 };
 
 /*
@@ -304,6 +305,7 @@ struct serf *serf_free(struct serf *s)
     bcast_fini(&s->intents_q);
     bcast_fini(&s->queries_q);
     bcast_fini(&s->events_q);
+    check_fini(s);
     serf_recent_fini(s);
     serf_events_fini(s);
     queries_fini(s);
@@ -328,6 +330,7 @@ int serf_step(struct serf *s, const struct serf_event *ev, struct serf_out *out)
 
     assert(ev->now.ns >= s->now); /* a monotonic clock does not go back */
     s->now = ev->now.ns;
+    s->wall = ev->wall;
     s->out = out;
     switch (ev->type) {
     case SERF_EV_TICK:
@@ -360,6 +363,9 @@ int serf_step(struct serf *s, const struct serf_event *ev, struct serf_out *out)
         break;
     case SERF_EV_KEYS_SAVED:
         keys_saved(s, ev->err);
+        break;
+    case SERF_EV_CHECK:
+        r = check_begin(s, ev);
         break;
     case SERF_EV_TAGS:
         r = nodes_set_meta(s, ev->data);

@@ -102,14 +102,16 @@ enum serf_event_type {
     SERF_EV_QUERY,       /* query; id comes back in its effects */
     SERF_EV_KEYS_SAVED,  /* the answer to SERF_FX_SAVE_KEYS: err */
     SERF_EV_TAGS,        /* data: our new meta */
+    SERF_EV_CHECK,       /* could we join at addr? id comes back in SERF_FX_CHECKED */
     SERF_EV_CLOCKS,      /* restore: clocks of an earlier life (member, event, query) */
 };
 
 struct serf_event {
     enum serf_event_type type;
     struct mono_ns now;
+    int64_t wall; /* ns since 1970; 0 = not told. Only passed on and compared, never decided by */
     struct gossip_addr addr;
-    struct span data;
+    struct span data; /* of a dial that failed: why, or empty */
     uint64_t id;
     int err; /* -errno */
     const char *name;
@@ -124,6 +126,7 @@ enum serf_effect_type {
     SERF_FX_ANSWER,  /* for the stream id: write data (empty: nothing) and close */
     SERF_FX_NOTE,    /* a log line: level and text in data */
     SERF_FX_JOINED,  /* a SERF_EV_JOIN ended: id, err, text in data */
+    SERF_FX_CHECKED, /* a SERF_EV_CHECK ended: id, addr; data: lines "check TAB result TAB text" */
     SERF_FX_LEFT,    /* the leave is over: stop */
     SERF_FX_REPLY,   /* to query id; data: who, NUL, payload; ack: it only says that it heard us */
     SERF_FX_REPLIED, /* query id is over; number = members that should have answered */

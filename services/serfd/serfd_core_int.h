@@ -16,18 +16,20 @@
 #include "tags.h"
 
 #define NEVER           INT64_MAX
-#define CONFIRMERS_MAX  8          /* confirmations that a suspicion can count */
-#define RELAYS_MAX      256        /* indirect pings that we carry out at a time */
-#define RECENT_MAX      4096       /* intents about unknown names */
-#define SERF_QUEUE_MAX  4096       /* messages in each Serf queue */
-#define SLOT_ITEMS_MAX  64         /* events or queries with one clock value */
-#define EVENT_BYTES_MAX (2u << 20) /* all remembered user events */
-#define EVENT_MSG_MAX   9216       /* bytes of a user event */
-#define USER_EVENT_MAX  512        /* bytes of one of our own, type byte included */
-#define QUERY_MSG_MAX   1024       /* bytes of a query and of an answer, type byte included */
-#define ASK_ROUNDS_MAX  5          /* of a query of our own that insists on all answers */
-#define ASKS_MAX        32         /* queries of our own under way */
-#define KEY_JOBS_MAX    16         /* key queries that wait for the disk */
+#define CONFIRMERS_MAX  8                /* confirmations that a suspicion can count */
+#define RELAYS_MAX      256              /* indirect pings that we carry out at a time */
+#define RECENT_MAX      4096             /* intents about unknown names */
+#define SERF_QUEUE_MAX  4096             /* messages in each Serf queue */
+#define CHECKS_MAX      32               /* "could we join?" at a time */
+#define CHECK_UDP       (3 * NS_PER_SEC) /* until a check gives pings up */
+#define SLOT_ITEMS_MAX  64               /* events or queries with one clock value */
+#define EVENT_BYTES_MAX (2u << 20)       /* all remembered user events */
+#define EVENT_MSG_MAX   9216             /* bytes of a user event */
+#define USER_EVENT_MAX  512              /* bytes of one of our own, type byte included */
+#define QUERY_MSG_MAX   1024             /* bytes of a query and of an answer, type byte included */
+#define ASK_ROUNDS_MAX  5                /* of a query of our own that insists on all answers */
+#define ASKS_MAX        32               /* queries of our own under way */
+#define KEY_JOBS_MAX    16               /* key queries that wait for the disk */
 
 enum node_state { NODE_ALIVE = 0, NODE_SUSPECT = 1, NODE_DEAD = 2, NODE_LEFT = 3 };
 
@@ -79,6 +81,7 @@ enum timer {
     T_QUEUES,
     T_LEAVE,
     T_ASKS,
+    T_CHECK,
     T_COUNT,
 };
 
@@ -101,13 +104,36 @@ struct relay {
 };
 
 /* TELL: says why we refuse, no answer wanted. */
-enum dial_kind { DIAL_PING, DIAL_SYNC, DIAL_JOIN, DIAL_RECONNECT, DIAL_TELL };
+enum dial_kind { DIAL_PING, DIAL_SYNC, DIAL_JOIN, DIAL_RECONNECT, DIAL_TELL, DIAL_CHECK };
 
 struct dial {
     uint64_t id, user_id;
     enum dial_kind kind;
     bool look; /* a join's first half: who is there? Nothing was said of us */
     struct gossip_addr addr;
+};
+
+/* A "could we join?" under way. */
+struct check {
+    uint64_t user_id, dial; /* dial 0: TCP is done */
+    struct gossip_addr addr;
+    uint32_t seq; /* of the last ping */
+    int64_t start, pinged_at;
+    int64_t udp_rtt; /* -1: no ack yet */
+    int64_t tcp_rtt;
+    int err;
+    struct strbuf head, tail; /* the report: what UDP said, what TCP did */
+};
+
+/* What the push/pull of a check showed. */
+struct check_view {
+    int err;           /* -errno */
+    struct span error; /* its text */
+    int64_t wall;
+    const struct msg_state_node *nodes;
+    size_t n;
+    struct span misfit;   /* a member without a common protocol version */
+    const char *stranger; /* why one of them is no server; "" = all are */
 };
 
 struct recent_intent {
@@ -172,7 +198,7 @@ enum leave_stage { LEAVE_NO, LEAVE_INTENT, LEAVE_DEAD, LEAVE_LINGER, LEAVE_DONE 
 struct serf {
     struct serf_options o;
     struct prng prng;
-    int64_t now; /* of the step under way */
+    int64_t now, wall; /* of the step under way */
     struct serf_out *out;
 
     struct member **tab; /* sorted by name */
@@ -221,6 +247,9 @@ struct serf {
     uint64_t leave_item; /* what must be gossiped before the next stage */
     int64_t leave_until;
     struct coord_self coord;
+
+    struct check checks[CHECKS_MAX];
+    size_t n_checks;
 
     char conflict[ERRTEXT_MAX];       /* two raft groups, found when we joined; "" = none */
     struct gossip_addr conflict_addr; /* there */
@@ -308,6 +337,15 @@ void exchange_sync(struct serf *s);
 void exchange_sync_soon(struct serf *s); /* a new member was learned */
 void exchange_reconnect(struct serf *s);
 
+uint64_t exchange_look(struct serf *s, const struct gossip_addr *addr); /* for a check */
+
+/* serfd_check.c */
+int check_begin(struct serf *s, const struct serf_event *ev);
+void check_due(struct serf *s);
+bool check_on_ack(struct serf *s, uint32_t seq); /* was it for a check? */
+void check_on_answer(struct serf *s, uint64_t dial, const struct check_view *v);
+void check_fini(struct serf *s);
+
 /* serfd_intents.c */
 void serf_node_joined(struct serf *s, struct member *m);
 void serf_node_gone(struct serf *s, struct member *m);
@@ -319,7 +357,7 @@ void serf_reap(struct serf *s);
 int serf_force_leave(struct serf *s, const char *name, bool prune);
 int serf_leave_begin(struct serf *s);
 void serf_leave_stage(struct serf *s);
-void serf_put_state(struct serf *s, struct strbuf *out);
+void serf_put_state(struct serf *s, struct strbuf *out, int64_t wall);
 void serf_merge_state(struct serf *s, struct span state, bool join);
 void serf_recent_fini(struct serf *s);
 bool lamport_witness(uint64_t *clock, uint64_t seen);

@@ -28,12 +28,13 @@ static void put_node(struct strbuf *out, const struct member *m)
     mp_put_struct(out, &msg_state_node_schema, &node);
 }
 
-static void put_state(struct serf *s, struct strbuf *out, bool join)
+/* wall: told as well, 0 = not. */
+static void put_state(struct serf *s, struct strbuf *out, bool join, int64_t wall)
 {
     struct msg_state_head head = {.nodes = (int64_t)s->n_list, .join = join};
     struct strbuf user = STRBUF_INIT;
 
-    serf_put_state(s, &user);
+    serf_put_state(s, &user, wall);
     head.user_len = (int64_t)user.len;
     msg_put(out, ML_PUSH_PULL, &msg_state_head_schema, &head);
     for (size_t i = 0; i < s->n; i++) {
@@ -70,7 +71,7 @@ static uint64_t dial_state(struct serf *s, enum dial_kind kind, const struct gos
     bool join = kind != DIAL_SYNC;
     uint64_t id;
 
-    put_state(s, &b, join);
+    put_state(s, &b, join, 0);
     id = exchange_dial(s, kind, addr, user_id, (struct span){(const uint8_t *)b.data, b.len},
                        s->o.tcp_timeout);
     strbuf_fini(&b);
@@ -92,6 +93,11 @@ static uint64_t dial_look(struct serf *s, enum dial_kind kind, const struct goss
         s->dials[s->n_dials - 1].look = true;
     strbuf_fini(&b);
     return id;
+}
+
+uint64_t exchange_look(struct serf *s, const struct gossip_addr *addr)
+{
+    return dial_look(s, DIAL_CHECK, addr, 0);
 }
 
 /*
@@ -391,7 +397,8 @@ static void stream_push_pull(struct serf *s, const struct serf_event *ev, struct
         core_note(s, LOG_WARN, "state exchange dropped: it is broken from=%s",
                   gossip_addr_text(&ev->addr, from));
     } else {
-        put_state(s, answer, st.join); /* before any check, as every peer does (5.3) */
+        /* Before any check, as every peer does (5.3). Who tells of nobody only looks. */
+        put_state(s, answer, st.join, st.n == 0 ? s->wall : 0);
         r = merge_state(s, &st, &e);
         if (r)
             core_note(s, LOG_WARN, "state exchange refused: %s from=%s", e.text,
@@ -545,6 +552,57 @@ static bool is_own_pool(const struct serf *s, const struct gossip_addr *addr)
     return false;
 }
 
+/* ---- a check ---- */
+
+static void view_members(const struct serf *s, const struct remote_state *st, struct check_view *v,
+                         struct errtext *why)
+{
+    struct mp_scratch scratch = {.used = 0};
+    struct msg_serf_state user;
+
+    if (versions_fit(s, st, &v->misfit))
+        v->misfit = (struct span){NULL, 0};
+    for (size_t i = 0; i < st->n && !why->text[0]; i++) {
+        if (tags_check_nomad(st->nodes[i].meta, why))
+            (void)err_prefix(why, -EINVAL, "member '%.*s'", (int)MIN(st->nodes[i].name.len, 64u),
+                             (const char *)st->nodes[i].name.p);
+    }
+    if (st->user.len > 1 && msg_get((struct span){st->user.p + 1, st->user.len - 1},
+                                    &msg_serf_state_schema, &user, &scratch))
+        v->wall = (int64_t)MIN(user.wall, (uint64_t)INT64_MAX);
+    v->nodes = st->nodes;
+    v->n = st->n;
+    v->stranger = why->text;
+}
+
+static void dialed_check(struct serf *s, const struct dial *d, const struct serf_event *ev)
+{
+    struct check_view v = {.err = ev->err, .error = ev->data, .stranger = ""};
+    struct mp_scratch scratch = {.used = 0};
+    struct strbuf room = STRBUF_INIT;
+    struct remote_state st = {.n = 0};
+    struct span msg = {NULL, 0};
+    struct errtext why = {""};
+    struct msg_err err;
+
+    if (v.err == 0 && (stream_unwrap(ev->data, &room, &msg) || msg.len == 0))
+        v.err = -EBADMSG;
+    if (v.err == 0 && msg.p[0] == ML_ERR &&
+        msg_get((struct span){msg.p + 1, msg.len - 1}, &msg_err_schema, &err, &scratch)) {
+        v.err = -EREMOTEIO;
+        v.error = err.error;
+    } else if (v.err == 0 && (msg.p[0] != ML_PUSH_PULL || !remote_state_read(msg, &st))) {
+        v.err = -EBADMSG;
+    } else if (v.err == 0) {
+        view_members(s, &st, &v, &why);
+    }
+    if (v.err == -EBADMSG)
+        v.error = SPAN_STR("its answer is broken");
+    check_on_answer(s, d->id, &v);
+    remote_state_fini(&st);
+    strbuf_fini(&room);
+}
+
 static void dialed_state(struct serf *s, const struct dial *d, const struct serf_event *ev)
 {
     char addr[GOSSIP_ADDR_TEXT_MAX];
@@ -591,6 +649,10 @@ void exchange_on_dialed(struct serf *s, const struct serf_event *ev)
     s->dials[i] = s->dials[--s->n_dials];
     if (d.kind == DIAL_TELL)
         return;
+    if (d.kind == DIAL_CHECK) {
+        dialed_check(s, &d, ev);
+        return;
+    }
     if (d.kind != DIAL_PING) {
         dialed_state(s, &d, ev);
         return;

@@ -120,8 +120,8 @@ void serf_node_joined(struct serf *s, struct member *m)
 }
 
 /*
- * Who says goodbye himself has left, though his leave intent has not come here (yet): Serf would show
- * him as failed until it does, and somebody would act on that.
+ * Who says goodbye himself has left, though his leave intent has not come here (yet): Serf would
+ * show him as failed until it does, and somebody would act on that.
  */
 void serf_node_gone(struct serf *s, struct member *m)
 {
@@ -371,7 +371,7 @@ static void put_left_members(struct serf *s, struct strbuf *out)
     }
 }
 
-void serf_put_state(struct serf *s, struct strbuf *out)
+void serf_put_state(struct serf *s, struct strbuf *out, int64_t wall)
 {
     struct strbuf ltimes = STRBUF_INIT, left = STRBUF_INIT, events = STRBUF_INIT;
     struct msg_serf_state st = {s->clock, s->event_clock, s->query_clock};
@@ -382,6 +382,7 @@ void serf_put_state(struct serf *s, struct strbuf *out)
     st.status_ltimes = (struct span){(const uint8_t *)ltimes.data, ltimes.len};
     st.left_members = (struct span){(const uint8_t *)left.data, left.len};
     st.events = (struct span){(const uint8_t *)events.data, events.len};
+    st.wall = (uint64_t)wall;
     msg_put(out, SERF_MSG_STATE, &msg_serf_state_schema, &st);
     strbuf_fini(&ltimes);
     strbuf_fini(&left);

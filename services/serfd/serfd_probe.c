@@ -380,7 +380,7 @@ void probe_on_ack(struct serf *s, struct span body)
     struct msg_ack ack;
     struct strbuf b = STRBUF_INIT;
 
-    if (!msg_get(body, &msg_ack_schema, &ack, &scratch))
+    if (!msg_get(body, &msg_ack_schema, &ack, &scratch) || check_on_ack(s, ack.seq))
         return;
     if (s->probe.target && ack.seq == s->probe.seq) {
         bool timely = s->now - s->probe.start <= s->probe.timeout;

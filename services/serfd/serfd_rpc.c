@@ -281,6 +281,9 @@ static void on_request(void *user, struct bus_req *req)
     case RPC_SERF_LEAVE:
         on_leave(sd, req);
         break;
+    case RPC_SERF_JOIN_CHECK:
+        serfd_report_request(sd, req);
+        break;
     case RPC_SERF_SET_GROUP:
         on_set_group(sd, req);
         break;

@@ -139,6 +139,9 @@ static void carry_out(struct serfd *sd, const struct serf_effect *fx)
     case SERF_FX_SAVE_KEYS:
         serfd_keyring_save(sd, data);
         break;
+    case SERF_FX_CHECKED:
+        serfd_checked(sd, fx, (const char *)data.p);
+        break;
     case SERF_FX_LEFT:
         sd->has_left = true;
         sd->snapshot_dirty = true;
@@ -157,6 +160,7 @@ int serfd_step(struct serfd *sd, struct serf_event *ev)
     assert(!sd->stepping);
     sd->stepping = true;
     ev->now = clock_mono();
+    ev->wall = clock_wall().ns;
     serf_out_reset(&sd->out);
     r = serf_step(sd->serf, ev, &sd->out);
     for (size_t i = 0; i < sd->out.n; i++)
@@ -408,6 +412,7 @@ void serfd_fini(struct svc_ctx *ctx)
     serfd_joiner_fini(sd);
     serfd_rpc_fini(sd);
     serfd_ask_fini(sd);
+    serfd_report_fini(sd); /* after the requests, which point to it */
     serfd_streams_fini(sd);
     uv_close((uv_handle_t *)&sd->tick, NULL);
     uv_close((uv_handle_t *)&sd->snapshot_timer, NULL);

@@ -26,6 +26,7 @@ struct serfd_stream;
 struct serfd_joiner;
 struct serfd_ask;
 struct serfd_keys_save;
+struct serfd_report;
 
 struct serfd {
     struct svc_ctx *ctx;
@@ -48,6 +49,8 @@ struct serfd {
     uint64_t next_stream;
 
     struct serfd_joiner *joiner;
+    struct serfd_report *reports; /* "could we join?" asked and not yet answered */
+    uint64_t next_check;
 
     char *keyring_path;
     struct serfd_keys_save *keys_save; /* under way */
@@ -105,6 +108,11 @@ void serfd_join(struct serfd *sd, const struct serfd_join_order *order, serfd_jo
 void serfd_joined(struct serfd *sd, const struct serf_effect *fx, const char *text);
 /* start_join, retry_join and what the snapshot knows; then the bus and svc_ready(). */
 void serfd_joiner_start(struct serfd *sd);
+
+/* serfd_report.c: Serf.JoinCheck */
+void serfd_report_request(struct serfd *sd, struct bus_req *req);
+void serfd_checked(struct serfd *sd, const struct serf_effect *fx, const char *report);
+void serfd_report_fini(struct serfd *sd);
 
 /* serfd_exec.c */
 struct serfd_exec;

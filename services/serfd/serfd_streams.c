@@ -204,7 +204,7 @@ static void stream_complete(struct serfd_stream *st)
     if (why)
         log_keys(st, why);
     if (st->dialled) {
-        dial_end(st, why ? -EKEYREJECTED : 0, ev.data);
+        dial_end(st, why ? -EKEYREJECTED : 0, why ? SPAN_STR(why) : ev.data);
     } else if (why) {
         refuse(st, why);
     } else {

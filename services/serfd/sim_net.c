@@ -173,6 +173,8 @@ static void carry_out(struct sim *sim, unsigned node, const struct sim_event *ev
         case SERF_FX_JOINED:
             *(fx->err ? &sim->nodes[node].joins_failed : &sim->nodes[node].joins_ok) += 1;
             break;
+        case SERF_FX_CHECKED: /* nobody asks here */
+            break;
         case SERF_FX_LEFT:
             sim->nodes[node].left = true;
             break;

@@ -161,6 +161,10 @@ static void take_effects(struct rig *rig)
         case SERF_FX_JOINED:
             *(fx->err ? &rig->join_errors : &rig->joined) += 1;
             break;
+        case SERF_FX_CHECKED:
+            rig->checked++;
+            (void)snprintf(rig->report, sizeof(rig->report), "%s", (const char *)data.p);
+            break;
         case SERF_FX_LEFT:
             rig->left++;
             break;

@@ -40,7 +40,9 @@ struct rig {
     char reply_from[64];
     struct strbuf reply, saved; /* the last ones */
     int save_err;               /* what the disk says; above 0: nothing */
-    struct strbuf answer;       /* of the last stream */
+    unsigned checked;
+    char report[4096];    /* of the last check */
+    struct strbuf answer; /* of the last stream */
 };
 
 void rig_init(struct rig *rig, void (*change)(struct serf_options *o));

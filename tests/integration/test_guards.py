@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """What keeps pools apart that must not mix: federation ids, raft groups, allow-lists; ways out."""
 
+import json
 import os
 import sys
 import unittest
@@ -134,6 +135,70 @@ class AllowList(steppe.TestCase):
         self.assertCli(join(near, far), 0)
         wait_log(w, 'member refused', 'far-s1.far', 'join_allow')
         self.assertEqual(names(w), ['near-s1.near', 'west-s1.west'])
+
+
+@unittest.skipIf(steppe.is_nomad(), 'ours')
+class Check(steppe.TestCase):
+    """`server join -check`: says what a join would meet, and joins nobody."""
+
+    KEYS = ('cg8StVXbQJ0gPvMd9o7yrg==', 'pUqJrVyVRj5jsiYEkM/tFQ==')
+
+    def check(self, node, *addrs):
+        """{check: (result, detail)} of one address."""
+        r = node.cli('server', 'join', '-check', *addrs)
+        rows = steppe.table(r.out)
+        self.assertEqual(rows[0], ['Address', 'Check', 'Result', 'Detail'], r)
+        found = {row[1]: (row[2], row[3]) for row in rows[1:]}
+        self.assertEqual(r.rc, int(any(x == 'fail' for x, _ in found.values())), r)
+        return found
+
+    def assertFound(self, found, **want):
+        for name, (result, text) in want.items():
+            self.assertEqual(found[name][0], result, found)
+            self.assertIn(text, found[name][1], found)
+
+    def test_a_good_one(self):
+        w, e = self.cluster.region('west').server, self.cluster.region('east').server
+        found = self.check(w, '%s:%d' % (e.addr, SERF))
+        self.assertEqual(set(found), {'udp', 'tcp', 'key', 'clock', 'version', 'region', 'name', 'federation', 'raft group'})
+        self.assertFound(found, udp=('ok', ''), tcp=('ok', ''), key=('ok', 'not encrypted'), clock=('ok', 'ms'),
+                         version=('ok', 'build'), region=('ok', 'east (1)'), name=('ok', 'west-s1.west'))
+        for n in (w, e):
+            self.assertEqual(len(names(n)), 1)
+        doc = w.cli('server', 'join', '-check', '-json', e.addr)
+        self.assertEqual(doc.rc, 0)
+        self.assertTrue(json.loads(doc.out)['OK'])
+        self.assertEqual(json.loads(doc.out)['Findings'][0]['Check'], 'udp')
+        self.assertStatus(w.get('/v1/agent/join/check'), 400, 'missing address to join')
+
+    def test_nobody_there(self):
+        w = self.cluster.region('west').server
+        self.assertFound(self.check(w, self.cluster.addr(99, 1)), udp=('fail', 'no answer'), tcp=('fail', 'refused'))
+        self.assertFound(self.check(w, 'nobody.invalid'), address=('fail', ''))
+
+    def test_keys(self):
+        a, b, c = (self.cluster.region(n, server_extra='  encrypt = "%s"' % k if k else '').server
+                   for n, k in (('a', self.KEYS[0]), ('b', self.KEYS[1]), ('c', '')))
+        d = self.cluster.region('d', server_extra='  encrypt = "%s"' % self.KEYS[0]).server
+        for x, y in ((a, b), (a, c), (c, a)):
+            self.assertFound(self.check(x, y.addr), udp=('fail', ''), tcp=('ok', ''), key=('fail', ''))
+        self.assertFound(self.check(a, d.addr), udp=('ok', ''), key=('ok', 'one of ours'))
+
+    def test_guards(self):
+        w = self.cluster.region('west', server_extra='  federation_id = "blue"').server
+        e = self.cluster.region('east', server_extra='  federation_id = "green"').server
+        self.assertFound(self.check(w, e.addr), federation=('fail', '"green"'))
+        twin = self.cluster.node('west-s1', 'west', self.cluster.addr(60, 1), server_extra='  federation_id = "blue"')
+        twin.dir = twin.dir + '-twin'
+        twin.data_dir, twin.run_dir = twin.dir + '/data', twin.dir + '/run'
+        twin.conf_file, twin.log_file = twin.dir + '/node.hcl', twin.dir + '/log'
+        os.makedirs(twin.dir)
+        twin.start()
+        twin.wait_leader()
+        group_of(twin)
+        group_of(w)
+        found = self.check(twin, w.addr)
+        self.assertFound(found, name=('fail', "'west-s1.west' is in use there by %s:%d" % (w.addr, SERF)))
 
 
 @unittest.skipIf(steppe.is_nomad(), 'ours')

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Serf.JoinCheck: names to addresses, a check of each, all findings in one answer. */
+#include <errno.h>
+#include <netdb.h>
+#include <pb_decode.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "member.pb.h"
+#include "serfd_shell.h"
+#include "wire/wire.h"
+
+#define TARGETS_MAX  16
+#define FINDINGS_MAX 256
+
+/* One request. */
+struct serfd_report {
+    struct serfd *sd; /* NULL: the daemon stops */
+    struct serfd_report *next;
+    struct bus_req *req; /* NULL: nobody waits any more */
+    uint64_t ids[TARGETS_MAX];
+    size_t n_ids;
+    size_t checks, lookups; /* under way */
+    steppe_SerfJoinCheckResponse resp;
+};
+
+struct name_lookup {
+    uv_getaddrinfo_t req;
+    struct serfd_report *rep;
+    char *host;
+    uint16_t port;
+};
+
+static void add(struct serfd_report *rep, const char *address, const char *check,
+                const char *status, const char *text)
+{
+    steppe_SerfJoinCheckResponse *r = &rep->resp;
+
+    r->ok = r->ok && strcmp(status, "fail") != 0;
+    if (r->findings_count == FINDINGS_MAX)
+        return;
+    r->findings[r->findings_count++] =
+        (steppe_SerfJoinFinding){xstrdup(address), xstrdup(check), xstrdup(status), xstrdup(text)};
+}
+
+static void report_free(struct serfd_report *rep)
+{
+    pb_release(steppe_SerfJoinCheckResponse_fields, &rep->resp);
+    free(rep);
+}
+
+static void report_done(struct serfd_report *rep)
+{
+    struct serfd_report **at = &rep->sd->reports;
+    struct strbuf body = STRBUF_INIT;
+    steppe_Reply meta = {.version = 1};
+
+    if (rep->checks + rep->lookups > 0)
+        return;
+    while (*at != rep)
+        at = &(*at)->next;
+    *at = rep->next;
+    if (rep->req && wire_encode(steppe_SerfJoinCheckResponse_fields, &rep->resp, &body))
+        bus_req_error(rep->req, 500, false, "reply cannot be encoded");
+    else if (rep->req)
+        bus_req_reply(rep->req, &meta, body.data, body.len);
+    strbuf_fini(&body);
+    report_free(rep);
+}
+
+static void check(struct serfd_report *rep, const struct gossip_addr *addr)
+{
+    struct serf_event ev = {.type = SERF_EV_CHECK, .addr = *addr};
+    char text[GOSSIP_ADDR_TEXT_MAX];
+
+    if (rep->n_ids == TARGETS_MAX) {
+        add(rep, gossip_addr_text(addr, text), "address", "fail", "too many addresses");
+        return;
+    }
+    ev.id = rep->ids[rep->n_ids++] = ++rep->sd->next_check;
+    rep->checks++;
+    if (serfd_step(rep->sd, &ev)) {
+        rep->checks--;
+        add(rep, gossip_addr_text(addr, text), "address", "fail", "too many checks at a time");
+    }
+}
+
+/* "check TAB status TAB text NL" each. */
+static void add_lines(struct serfd_report *rep, const char *address, const char *report)
+{
+    _cleanup_(freep) char *copy = xstrdup(report);
+    char *save = NULL;
+
+    for (char *l = strtok_r(copy, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
+        char *status = strchr(l, '\t'), *text = status ? strchr(status + 1, '\t') : NULL;
+
+        if (!text)
+            continue;
+        *status++ = 0;
+        *text++ = 0;
+        add(rep, address, l, status, text);
+    }
+}
+
+void serfd_checked(struct serfd *sd, const struct serf_effect *fx, const char *report)
+{
+    char text[GOSSIP_ADDR_TEXT_MAX];
+
+    for (struct serfd_report *rep = sd->reports; rep; rep = rep->next) {
+        for (size_t i = 0; i < rep->n_ids; i++) {
+            if (rep->ids[i] != fx->id)
+                continue;
+            add_lines(rep, gossip_addr_text(&fx->addr, text), report);
+            rep->checks--;
+            report_done(rep);
+            return;
+        }
+    }
+}
+
+static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
+{
+    struct name_lookup *lk = CONTAINER_OF(req, struct name_lookup, req);
+    struct serfd_report *rep = lk->rep;
+    struct gossip_addr addr;
+
+    for (struct addrinfo *ai = res; status == 0 && ai && rep->sd; ai = ai->ai_next) {
+        if (!serfd_from_sockaddr(ai->ai_addr, &addr))
+            continue;
+        addr.port = lk->port;
+        check(rep, &addr);
+    }
+    uv_freeaddrinfo(res);
+    rep->lookups--;
+    if (status)
+        add(rep, lk->host, "address", "fail", uv_strerror(status));
+    if (rep->sd) {
+        serfd_settle(rep->sd);
+        report_done(rep);
+    } else if (rep->lookups == 0) {
+        report_free(rep);
+    }
+    free(lk->host);
+    free(lk);
+}
+
+static void start(struct serfd_report *rep, const char *text)
+{
+    static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct serfd *sd = rep->sd;
+    struct name_lookup *lk;
+    struct gossip_addr addr;
+    char *host = NULL;
+    uint16_t port = 0;
+    int r;
+
+    if (serfd_conf_split(text, sd->ctx->conf->ports.serf, &host, &port)) {
+        add(rep, text, "address", "fail", "not a host or host:port");
+        return;
+    }
+    if (serfd_conf_ip(host, port, &addr)) {
+        free(host);
+        check(rep, &addr);
+        return;
+    }
+    lk = xcalloc(1, sizeof(*lk));
+    *lk = (struct name_lookup){.rep = rep, .host = host, .port = port};
+    rep->lookups++;
+    r = uv_getaddrinfo(sd->ctx->loop, &lk->req, on_resolved, host, NULL, &hints);
+    if (r) {
+        rep->lookups--;
+        add(rep, text, "address", "fail", uv_strerror(r));
+        free(host);
+        free(lk);
+    }
+}
+
+static void on_abort(struct bus_req *req)
+{
+    struct serfd_report *rep = req->user;
+
+    rep->req = NULL;
+}
+
+void serfd_report_request(struct serfd *sd, struct bus_req *req)
+{
+    struct serfd_report *rep;
+    steppe_SerfJoinRequest msg;
+    struct errtext e;
+
+    if (wire_decode(steppe_SerfJoinRequest_fields, req->body, req->body_len, &msg, sizeof(msg),
+                    &e)) {
+        bus_req_error(req, 400, false, "%s", e.text);
+        return;
+    }
+    rep = xcalloc(1, sizeof(*rep));
+    rep->sd = sd;
+    rep->req = req;
+    rep->resp.ok = true;
+    rep->resp.findings = xcalloc(FINDINGS_MAX, sizeof(*rep->resp.findings));
+    rep->next = sd->reports;
+    sd->reports = rep;
+    req->user = rep;
+    req->on_abort = on_abort;
+    rep->lookups = 1; /* holds it while addresses are added */
+    for (pb_size_t i = 0; i < msg.addresses_count && i < TARGETS_MAX; i++)
+        start(rep, msg.addresses[i]);
+    pb_release(steppe_SerfJoinRequest_fields, &msg);
+    rep->lookups--;
+    if (rep->resp.findings_count + rep->checks + rep->lookups == 0)
+        add(rep, "", "address", "fail", "missing address to join");
+    serfd_settle(sd);
+    report_done(rep);
+}
+
+void serfd_report_fini(struct serfd *sd)
+{
+    struct serfd_report *rep;
+
+    while ((rep = sd->reports)) {
+        sd->reports = rep->next;
+        rep->sd = NULL;
+        if (rep->lookups == 0) /* else the last of them takes it along */
+            report_free(rep);
+    }
+}
