@@ -142,7 +142,7 @@ limits {
   http_threads              = 256      # own; requests and waiting queries at a time
 }
 
-# ---- gossip timers, own; "0s" and 0 keep the built-in ones, which are memberlist's LAN profile ----
+# ---- gossip, own; "0s" and 0 keep the built-in timers, which are memberlist's LAN profile ----
 gossip {
   probe_interval     = "0s"
   probe_timeout      = "0s"
@@ -153,4 +153,5 @@ gossip {
   reconnect_timeout  = "0s"
   tombstone_timeout  = "0s"
   reap_interval      = "0s"
+  compression        = true # of what is sent; received is both
 }

@@ -97,8 +97,9 @@ struct conf_limits {
     int http_threads;              /* workers of the HTTP gateway, 256 */
 };
 
-/* Settings of the gossip's timers; 0 keeps the built-in one. */
+/* Settings of the gossip; 0 keeps the built-in timer. */
 struct conf_gossip {
+    bool compression; /* of what is sent */
     int64_t probe_interval, probe_timeout, gossip_interval, push_pull_interval;
     int suspicion_mult;
     int64_t reconnect_interval, reconnect_timeout, tombstone_timeout, reap_interval;

@@ -267,6 +267,7 @@ const struct conf_row conf_rows[] = {
     NUM("gossip.reconnect_timeout", CONF_DUR, "0s", 0, YEAR, 0, gossip.reconnect_timeout),
     NUM("gossip.tombstone_timeout", CONF_DUR, "0s", 0, YEAR, 0, gossip.tombstone_timeout),
     NUM("gossip.reap_interval", CONF_DUR, "0s", 0, DAY, 0, gossip.reap_interval),
+    ROW("gossip.compression", CONF_BOOL, "true", 0, gossip.compression),
 
     BLOCK("consul"),
     NOP("consul.server_service_name", CONF_STR),

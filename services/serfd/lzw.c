@@ -2,6 +2,7 @@
 #include "lzw.h"
 
 #include <errno.h>
+#include <string.h>
 
 enum { LZW_CLEAR = 256, LZW_END = 257, LZW_WIDTH_MAX = 12, LZW_CODES = 1 << LZW_WIDTH_MAX };
 #define LZW_NONE UINT16_MAX
@@ -127,4 +128,93 @@ int lzw_decode(const uint8_t *in, size_t len, size_t out_max, struct strbuf *out
     z->n_bits = 0;
     lzw_clear(z);
     return lzw_run(z, out_max, out);
+}
+
+/* ---- encoding ---- */
+
+enum { LZW_SLOT_BITS = 13, LZW_SLOTS = 1 << LZW_SLOT_BITS }; /* twice the codes: short chains */
+
+struct lzw_writer {
+    struct strbuf *out;
+    uint32_t bits;
+    unsigned n_bits, width, hi;
+    uint32_t slots[LZW_SLOTS]; /* (code << 8 | byte) << 12 | code of both; 0: empty */
+};
+
+static void lzw_emit(struct lzw_writer *w, unsigned code)
+{
+    w->bits |= (uint32_t)code << w->n_bits;
+    w->n_bits += w->width;
+    while (w->n_bits >= 8) {
+        strbuf_addc(w->out, (char)w->bits);
+        w->bits >>= 8;
+        w->n_bits -= 8;
+    }
+}
+
+static void lzw_start(struct lzw_writer *w)
+{
+    w->width = 9;
+    w->hi = LZW_END;
+    memset(w->slots, 0, sizeof(w->slots));
+}
+
+/* The slot of the pair, or the empty one where it belongs. */
+static uint32_t *lzw_slot(struct lzw_writer *w, uint32_t pair)
+{
+    uint32_t at = pair * 2654435761u >> (32 - LZW_SLOT_BITS);
+
+    while (w->slots[at] && w->slots[at] >> LZW_WIDTH_MAX != pair)
+        at = (at + 1) % LZW_SLOTS;
+    return &w->slots[at];
+}
+
+/* A code was put out, the decoder has one entry more. False: the table was full and is empty now.
+ */
+static bool lzw_grow(struct lzw_writer *w)
+{
+    w->hi++;
+    if (w->hi == 1u << w->width)
+        w->width++;
+    if (w->hi < LZW_CODES - 1)
+        return true;
+    lzw_emit(w, LZW_CLEAR);
+    lzw_start(w);
+    return false;
+}
+
+static void lzw_put_all(struct lzw_writer *w, const uint8_t *in, size_t len)
+{
+    unsigned code = in[0];
+
+    for (size_t i = 1; i < len; i++) {
+        uint32_t pair = (uint32_t)code << 8 | in[i], *slot = lzw_slot(w, pair);
+
+        if (*slot) {
+            code = *slot & (LZW_CODES - 1);
+            continue;
+        }
+        lzw_emit(w, code);
+        if (lzw_grow(w))
+            *slot = pair << LZW_WIDTH_MAX | w->hi;
+        code = in[i];
+    }
+    lzw_emit(w, code);
+    (void)lzw_grow(w);
+}
+
+void lzw_encode(const uint8_t *in, size_t len, struct strbuf *out)
+{
+    _cleanup_(freep) struct lzw_writer *w = xmalloc(sizeof(*w));
+
+    w->out = out;
+    w->bits = 0;
+    w->n_bits = 0;
+    lzw_start(w);
+    lzw_emit(w, LZW_CLEAR);
+    if (len > 0)
+        lzw_put_all(w, in, len);
+    lzw_emit(w, LZW_END);
+    if (w->n_bits > 0)
+        strbuf_addc(out, (char)w->bits);
 }

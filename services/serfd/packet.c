@@ -105,6 +105,26 @@ void packet_put_compound(struct strbuf *out, const struct span *msgs, size_t n)
         strbuf_add(out, msgs[i].p, msgs[i].len);
 }
 
+bool packet_put_compressed(struct strbuf *out, struct span msg)
+{
+    struct strbuf packed = STRBUF_INIT;
+    struct msg_compress c = {.algo = 0};
+    size_t start = out->len;
+
+    if (msg.len < COMPRESS_MIN)
+        return false;
+    lzw_encode(msg.p, msg.len, &packed);
+    if (packed.len < msg.len) {
+        c.buf = (struct span){(const uint8_t *)packed.data, packed.len};
+        msg_put(out, ML_COMPRESS, &msg_compress_schema, &c);
+    }
+    strbuf_fini(&packed);
+    if (out->len - start < msg.len && out->len > start)
+        return true;
+    out->len = start;
+    return false;
+}
+
 void packet_put_crc(struct strbuf *out, struct span packet)
 {
     uint32_t crc = (uint32_t)crc32(0, packet.p, (uInt)packet.len);

@@ -12,6 +12,7 @@
 #define PACKET_PARTS_MAX 255u        /* of a compound */
 #define PACKET_NEST_MAX  4u          /* compound in compress in compound ... */
 #define PACKET_PLAIN_MAX (1u << 20)  /* after decompression, all of one packet */
+#define COMPRESS_MIN     200u        /* bytes; below it hardly anything is gained */
 #define STREAM_MAX       (16u << 20) /* bytes of a stream message, before and after decompression */
 #define STREAM_VALUE_MAX (64u << 10) /* bytes of a header, a ping, one node's map */
 #define STREAM_NODES_MAX 20000       /* of a push/pull */
@@ -28,6 +29,11 @@ enum packet_result packet_read(struct span packet, packet_msg_fn *fn, void *user
 
 /* A compound of n (1..255) messages; a single one goes bare. */
 void packet_put_compound(struct strbuf *out, const struct span *msgs, size_t n);
+/*
+ * Appends the compressed form of a packet or stream message when that is shorter; else false and
+ * nothing is appended. Short ones are not tried.
+ */
+bool packet_put_compressed(struct strbuf *out, struct span msg);
 /* Puts 0c and the checksum in front of what stands in `packet`. */
 void packet_put_crc(struct strbuf *out, struct span packet);
 

@@ -166,6 +166,7 @@ int serfd_conf_options(struct serfd *sd, struct serf_options *o, struct strbuf *
     o->addr = sd->advertise_addr;
     o->keyring = &sd->keyring;
     o->guard = &sd->guard;
+    o->compress = g->compression;
     override(&o->probe_interval, g->probe_interval);
     override(&o->probe_pace, g->probe_interval / 2);
     override(&o->probe_timeout, g->probe_timeout);

@@ -115,6 +115,13 @@ struct serf_effect *core_effect(struct serf *s, enum serf_effect_type type, stru
     return fx;
 }
 
+struct span core_compress(const struct serf *s, struct strbuf *room, struct span msg)
+{
+    if (!s->o.compress || !packet_put_compressed(room, msg))
+        return msg;
+    return (struct span){(const uint8_t *)room->data, room->len};
+}
+
 void core_note(struct serf *s, enum log_level level, const char *fmt, ...)
 {
     char text[1024];

@@ -73,6 +73,7 @@ struct serf_options {
     unsigned suspicion_mult, suspicion_max_mult, indirect_checks, retransmit_mult, gossip_nodes;
     unsigned awareness_max;
     bool nomad_filter; /* only Nomad servers may be members (section 12) */
+    bool compress;     /* what is sent, where that makes it shorter */
     bool sync_on_join; /* push/pull with a few members soon after new ones were learned */
 };
 void serf_options_default(struct serf_options *o);

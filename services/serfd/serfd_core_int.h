@@ -258,6 +258,8 @@ struct serf {
 /* serfd_core.c */
 void core_note(struct serf *s, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
 struct serf_effect *core_effect(struct serf *s, enum serf_effect_type type, struct span data);
+/* msg as it goes out: in `room` (empty, the caller's), or as it is where that is not longer. */
+struct span core_compress(const struct serf *s, struct strbuf *room, struct span msg);
 void core_arm(struct serf *s, enum timer t, int64_t at); /* sooner of this and what was set */
 void core_changed(struct serf *s);
 bool core_leaving(const struct serf *s);

@@ -50,6 +50,7 @@ static void put_state(struct serf *s, struct strbuf *out, bool join, int64_t wal
 uint64_t exchange_dial(struct serf *s, enum dial_kind kind, const struct gossip_addr *addr,
                        uint64_t user_id, struct span msg, int64_t timeout_ns)
 {
+    struct strbuf packed = STRBUF_INIT;
     struct serf_effect *fx;
     struct dial *d;
 
@@ -57,10 +58,11 @@ uint64_t exchange_dial(struct serf *s, enum dial_kind kind, const struct gossip_
         return 0;
     d = &s->dials[s->n_dials++];
     *d = (struct dial){.id = s->next_dial++, .user_id = user_id, .kind = kind, .addr = *addr};
-    fx = core_effect(s, SERF_FX_DIAL, msg);
+    fx = core_effect(s, SERF_FX_DIAL, core_compress(s, &packed, msg));
     fx->id = d->id;
     fx->addr = *addr;
     fx->timeout_ns = timeout_ns;
+    strbuf_fini(&packed);
     return d->id;
 }
 
@@ -437,7 +439,7 @@ static void refuse_address(struct serf *s, const struct gossip_addr *from, struc
 
 void exchange_on_stream(struct serf *s, const struct serf_event *ev)
 {
-    struct strbuf room = STRBUF_INIT, answer = STRBUF_INIT;
+    struct strbuf room = STRBUF_INIT, answer = STRBUF_INIT, packed = STRBUF_INIT;
     struct span msg = {NULL, 0};
     struct serf_effect *fx;
     int r = stream_unwrap(ev->data, &room, &msg);
@@ -461,9 +463,11 @@ void exchange_on_stream(struct serf *s, const struct serf_event *ev)
         else if (msg.p[0] == ML_ERR)
             stream_err(s, ev, body);
     }
-    fx = core_effect(s, SERF_FX_ANSWER, (struct span){(const uint8_t *)answer.data, answer.len});
+    msg = (struct span){(const uint8_t *)answer.data, answer.len};
+    fx = core_effect(s, SERF_FX_ANSWER, core_compress(s, &packed, msg));
     fx->id = ev->id;
     strbuf_fini(&room);
+    strbuf_fini(&packed);
     strbuf_fini(&answer);
 }
 

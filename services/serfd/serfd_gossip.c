@@ -94,20 +94,23 @@ static void parcel_fill(struct serf *s, struct parcel *p, size_t room, const str
 static void parcel_send(struct serf *s, struct parcel *p, const struct gossip_addr *to, bool crc)
 {
     struct span parts[PACKET_PARTS_MAX];
-    struct strbuf plain = STRBUF_INIT, sealed = STRBUF_INIT;
+    struct strbuf plain = STRBUF_INIT, packed = STRBUF_INIT, sealed = STRBUF_INIT;
     struct serf_effect *fx;
+    struct span msg;
 
     for (size_t i = 0; i < p->n; i++)
         parts[i] = (struct span){(const uint8_t *)p->bytes.data + p->start[i], p->len[i]};
     packet_put_compound(&plain, parts, p->n);
-    if (crc)
-        packet_put_crc(&sealed, (struct span){(const uint8_t *)plain.data, plain.len});
-    fx = core_effect(s, SERF_FX_SEND,
-                     crc ? (struct span){(const uint8_t *)sealed.data, sealed.len}
-                         : (struct span){(const uint8_t *)plain.data, plain.len});
+    msg = core_compress(s, &packed, (struct span){(const uint8_t *)plain.data, plain.len});
+    if (crc) {
+        packet_put_crc(&sealed, msg);
+        msg = (struct span){(const uint8_t *)sealed.data, sealed.len};
+    }
+    fx = core_effect(s, SERF_FX_SEND, msg);
     if (fx)
         fx->addr = *to;
     strbuf_fini(&plain);
+    strbuf_fini(&packed);
     strbuf_fini(&sealed);
 }
 

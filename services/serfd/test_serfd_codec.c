@@ -289,68 +289,76 @@ START_TEST(test_lzw)
 }
 END_TEST
 
-/* The encoder of section 4.2, to drive the decoder through every width and table resets. */
-struct lzw_writer {
-    struct strbuf *out;
-    uint32_t bits;
-    unsigned n_bits, width, hi;
+static struct span encoded(struct strbuf *out, const void *in, size_t len)
+{
+    strbuf_reset(out);
+    lzw_encode(in, len, out);
+    return as_span(out);
+}
+
+START_TEST(test_lzw_encode)
+{
+    struct strbuf want = STRBUF_INIT, out = STRBUF_INIT;
+
+    hex_put(&want, lzw_texts[_i].hex);
+    ck_assert_span_eq(encoded(&out, lzw_texts[_i].plain, strlen(lzw_texts[_i].plain)),
+                      as_span(&want));
+    strbuf_fini(&want);
+    strbuf_fini(&out);
+}
+END_TEST
+
+/* All sizes, of what packs well and of what does not, come back. */
+START_TEST(test_lzw_round_trip)
+{
+    struct strbuf plain = STRBUF_INIT, packed = STRBUF_INIT, out = STRBUF_INIT;
+    struct prng prng;
+
+    prng_seed(&prng, 7 + (uint64_t)_i);
+    for (size_t len = 1; len < 40000; len = len * 5 / 4 + 1) {
+        strbuf_reset(&plain);
+        strbuf_reset(&out);
+        for (size_t i = 0; i < len; i++)
+            strbuf_addc(&plain, (char)prng_below(&prng, 1 + (uint64_t)_i * 51));
+        (void)encoded(&packed, plain.data, plain.len);
+        ck_assert_int_eq(lzw_decode((uint8_t *)packed.data, packed.len, len, &out), 0);
+        ck_assert_span_eq(as_span(&out), as_span(&plain));
+    }
+    strbuf_fini(&plain);
+    strbuf_fini(&packed);
+    strbuf_fini(&out);
+}
+END_TEST
+
+/* What real peers have compressed we compress to the same bytes. */
+static const struct {
+    const char *plain, *packed;
+} compressed[] = {
+    {vec_push_pull_reply, vec_push_pull_reply_compressed},
+    {vec_push_pull_reply2, vec_push_pull_reply2_compressed},
+    {vec_nomad_reply, vec_nomad_reply_compressed},
 };
 
-static void lzw_emit(struct lzw_writer *w, unsigned code)
+START_TEST(test_compressed_as_others_do)
 {
-    w->bits |= code << w->n_bits;
-    w->n_bits += w->width;
-    while (w->n_bits >= 8) {
-        strbuf_addc(w->out, (char)w->bits);
-        w->bits >>= 8;
-        w->n_bits -= 8;
-    }
-}
+    struct strbuf plain = STRBUF_INIT, want = STRBUF_INIT, out = STRBUF_INIT, small = STRBUF_INIT;
 
-/* The step of hi behind each code; true when the table was reset. */
-static bool lzw_grow(struct lzw_writer *w)
-{
-    w->hi++;
-    if (w->hi == 1u << w->width)
-        w->width++;
-    if (w->hi != 4095)
-        return false;
-    lzw_emit(w, 256);
-    w->width = 9;
-    w->hi = 257;
-    return true;
+    hex_put(&plain, compressed[_i].plain);
+    hex_put(&want, compressed[_i].packed);
+    ck_assert(packet_put_compressed(&out, as_span(&plain)));
+    ck_assert_span_eq(as_span(&out), as_span(&want));
+    /* Random bytes do not get shorter, short ones are not worth it. */
+    strbuf_reset(&out);
+    ck_assert(!packet_put_compressed(&out, as_span(&want)));
+    strbuf_adds(&small, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    ck_assert(!packet_put_compressed(&out, as_span(&small)));
+    ck_assert_uint_eq(out.len, 0);
+    strbuf_fini(&plain);
+    strbuf_fini(&want);
+    strbuf_fini(&out);
+    strbuf_fini(&small);
 }
-
-static void lzw_encode(struct strbuf *out, const uint8_t *in, size_t len)
-{
-    static uint16_t table[4096][256];
-    struct lzw_writer w = {out, 0, 0, 9, 257};
-    unsigned code = 0;
-
-    memset(table, 0, sizeof(table));
-    lzw_emit(&w, 256);
-    for (size_t i = 0; i < len; i++) {
-        if (i == 0) {
-            code = in[0];
-        } else if (table[code][in[i]]) {
-            code = table[code][in[i]];
-        } else {
-            lzw_emit(&w, code);
-            if (lzw_grow(&w))
-                memset(table, 0, sizeof(table));
-            else
-                table[code][in[i]] = (uint16_t)w.hi;
-            code = in[i];
-        }
-    }
-    if (len) {
-        lzw_emit(&w, code);
-        (void)lzw_grow(&w);
-    }
-    lzw_emit(&w, 257);
-    if (w.n_bits)
-        strbuf_addc(out, (char)w.bits);
-}
+END_TEST
 
 START_TEST(test_lzw_long)
 {
@@ -361,7 +369,7 @@ START_TEST(test_lzw_long)
 
     for (uint64_t i = 0; i < 20000; i++)
         strbuf_addc(&plain, (char)((i * i * 7 + i / 3) & 0xff));
-    lzw_encode(&packed, (uint8_t *)plain.data, plain.len);
+    (void)encoded(&packed, plain.data, plain.len);
     ck_assert_uint_eq(packed.len, 9909);
     ck_assert_int_eq(EVP_Digest(packed.data, packed.len, digest, &n, EVP_sha256(), NULL), 1);
     hex_put(&sum, want);
@@ -665,6 +673,9 @@ int main(void)
     tcase_add_loop_test(t, test_forms, 0, ARRAY_LEN(forms));
     tcase_add_test(t, test_nesting);
     tcase_add_loop_test(t, test_lzw, 0, ARRAY_LEN(lzw_texts));
+    tcase_add_loop_test(t, test_lzw_encode, 0, ARRAY_LEN(lzw_texts));
+    tcase_add_loop_test(t, test_lzw_round_trip, 0, 6);
+    tcase_add_loop_test(t, test_compressed_as_others_do, 0, ARRAY_LEN(compressed));
     tcase_add_test(t, test_lzw_long);
     tcase_add_loop_test(t, test_states, 0, ARRAY_LEN(states));
     tcase_add_loop_test(t, test_streams_broken, 0, ARRAY_LEN(broken_streams));
