@@ -114,25 +114,27 @@ static int say(struct serf *s, struct ask *a, struct span filters)
 static void ask_fini(struct ask *a)
 {
     free((void *)a->q.name);
+    set_fini(&a->asked);
     set_fini(&a->acked);
     set_fini(&a->answered);
 }
 
-static bool is_silent(const struct serf *s, const struct ask *a, const struct member *m)
+static bool is_silent(const struct ask *a, const char *name)
 {
     bool found;
 
-    (void)set_find(&a->answered, SPAN_STR(m->name), &found);
-    return member_usable(m) && !found && m != s->self;
+    (void)set_find(&a->answered, SPAN_STR(name), &found);
+    return !found;
 }
 
+/* Those who lived at the start, whatever became of them meanwhile. */
 static void note_silent(struct serf *s, const struct ask *a)
 {
     struct strbuf names = STRBUF_BOUND(NAMES_ROOM);
 
-    for (size_t i = 0; i < s->n; i++) {
-        if (is_silent(s, a, s->tab[i]))
-            strbuf_addf(&names, "%s%s", names.len ? "," : "", s->tab[i]->name);
+    for (size_t i = 0; i < a->asked.n; i++) {
+        if (is_silent(a, a->asked.names[i]))
+            strbuf_addf(&names, "%s%s", names.len ? "," : "", a->asked.names[i]);
     }
     core_note(s, LOG_WARN, "query not answered by all name=%s answers=%zu of=%zu silent=%s",
               a->q.name, a->answered.n, a->expected, names.data ? names.data : "");
@@ -189,6 +191,10 @@ int asks_begin(struct serf *s, uint64_t id, const struct serf_query *q)
     a->deadline = s->now + (q->timeout_ns > 0 ? q->timeout_ns : default_timeout(s));
     a->pause = (a->deadline - s->now) / ASK_ROUNDS_MAX;
     a->again_at = q->insist ? s->now + a->pause : NEVER;
+    for (size_t i = 0; i < s->n && q->insist; i++) {
+        if (member_usable(s->tab[i]))
+            set_add(&a->asked, SPAN_STR(s->tab[i]->name));
+    }
     s->n_asks++; /* before our own answer comes, which is at once */
     r = say(s, a, q->filters);
     if (r) {
@@ -207,9 +213,12 @@ static void ask_again(struct serf *s, struct ask *a)
     size_t n = 0;
 
     for (size_t i = 0; i < s->n; i++) {
-        if (!is_silent(s, a, s->tab[i]) || names.len + strlen(s->tab[i]->name) > NAMES_ROOM)
+        const struct member *m = s->tab[i];
+
+        if (m == s->self || !member_usable(m) || !is_silent(a, m->name) ||
+            names.len + strlen(m->name) > NAMES_ROOM)
             continue;
-        mp_put_str(&names, s->tab[i]->name);
+        mp_put_str(&names, m->name);
         n++;
     }
     strbuf_addc(&filter, 0);

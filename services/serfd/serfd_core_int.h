@@ -180,8 +180,9 @@ struct ask {
     uint32_t qid[ASK_ROUNDS_MAX];
     unsigned rounds;
     int64_t pause, again_at, deadline;
-    struct serf_query q; /* copies, one block at q.name */
-    size_t expected;     /* members that lived at the start */
+    struct serf_query q;   /* copies, one block at q.name */
+    size_t expected;       /* members that lived at the start */
+    struct name_set asked; /* they, if it insists */
     struct name_set acked, answered;
 };
 
