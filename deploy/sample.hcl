@@ -85,6 +85,24 @@ server {
   max_heartbeats_per_second = 50
   failover_heartbeat_ttl    = "5m" # what every client gets after a change of leader
 
+  # What ended is deleted after so long.
+  job_gc_interval         = "5m"  # between two looks
+  job_gc_threshold        = "4h"  # jobs that are dead
+  eval_gc_threshold       = "1h"  # evaluations and allocations
+  node_gc_threshold       = "24h" # nodes that are down
+  deployment_gc_threshold = "1h"
+
+  # What the region's schedulers do until somebody sets it by the API.
+  default_scheduler_config {
+    scheduler_algorithm             = "binpack" # or "spread"
+    memory_oversubscription_enabled = false     # true: tasks may use up to their memory_max
+    preemption_config {
+      system_scheduler_enabled  = true # system jobs push out what has a lower priority
+      batch_scheduler_enabled   = false
+      service_scheduler_enabled = false
+    }
+  }
+
   # Whom to meet. Any server of any region: regions federate by joining one another.
   # (start_join, retry_join, retry_interval, retry_max right in the server block work, too.)
   server_join {

@@ -50,6 +50,12 @@ struct conf_join {
     int retry_max;                           /* 0 = for ever */
 };
 
+/* What the region's schedulers do until somebody sets it by the API. */
+struct conf_sched {
+    char *algorithm; /* binpack, spread */
+    bool memory_oversubscription, preempt_system, preempt_batch, preempt_service;
+};
+
 struct conf_server {
     bool enabled;
     int bootstrap_expect; /* 0 = do not bootstrap */
@@ -69,6 +75,9 @@ struct conf_server {
     int64_t min_heartbeat_ttl;          /* 10s */
     double max_heartbeats_per_second;   /* 50 */
     int64_t failover_heartbeat_ttl;     /* 5m: what every node gets after a leader change */
+    int64_t job_gc_interval;            /* 5m: between two looks at what can be deleted */
+    int64_t job_gc_threshold, eval_gc_threshold, node_gc_threshold, deployment_gc_threshold;
+    struct conf_sched sched;
     struct conf_join join;
 };
 

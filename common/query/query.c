@@ -8,6 +8,7 @@
 #include "rpc.pb.h"
 #include "rpc/rpc_methods.h"
 #include "state/state_alloc.h"
+#include "state/state_config.h"
 #include "wire/wire.h"
 
 #define ALLOCS_GET_MAX 256
@@ -145,6 +146,19 @@ static int deployment_allocations(struct query *q)
     return state_deployment_allocations(q->t, q->id, q->out, &q->meta, &q->e);
 }
 
+static int scheduler_config(struct query *q)
+{
+    steppe_SchedulerConfigurationResponse msg = {.has_scheduler_config = true};
+    int r = state_scheduler_config(q->t, &msg.scheduler_config, &q->meta);
+
+    watch_row(q, STATE_CONFIGS, bytes_text(STATE_CONFIG_SCHEDULER));
+    if (r)
+        return r;
+    r = wire_encode(steppe_SchedulerConfigurationResponse_fields, &msg, q->out);
+    pb_release(steppe_SchedulerConfigurationResponse_fields, &msg);
+    return r;
+}
+
 /* ---- with requests of their own ---- */
 
 static int decode(struct query *q, const pb_msgdesc_t *fields, void *msg, size_t size)
@@ -258,6 +272,7 @@ static const struct query_method {
     {RPC_DEPLOYMENT_ALLOCATIONS, QUERY_ID, deployment_allocations, NULL},
     {RPC_JOB_DEPLOYMENTS, QUERY_OWN,     job_deployments, NULL},
     {RPC_JOB_LATEST_DEPLOYMENT, QUERY_ID, job_latest_deployment, NULL},
+    {RPC_SCHEDULER_GET_CONFIG, QUERY_NO_BODY, scheduler_config, NULL},
     {RPC_SEARCH_PREFIX,   QUERY_SEARCH,  NULL,            NULL},
     /* clang-format on */
 };

@@ -58,6 +58,9 @@ enum rpc_flags {
     X(NODE_UPDATE_ALLOC,   48, "Node.UpdateAlloc",         RAFTD, RPC_WRITE, NodeUpdateAllocRequest, GenericResponse) \
     X(NODE_EVALUATE,       49, "Node.Evaluate",            RAFTD, RPC_WRITE, NodeSpecificRequest, NodeEvaluateResponse) \
     X(SEARCH_PREFIX,       50, "Search.PrefixSearch",      RAFTD, RPC_READ,  SearchRequest, SearchResponse)         \
+    X(SYSTEM_GC,           51, "System.GarbageCollect",    RAFTD, RPC_WRITE, Empty, GenericResponse)                 \
+    X(SCHEDULER_GET_CONFIG, 52, "Operator.SchedulerGetConfiguration", RAFTD, RPC_READ, Empty, SchedulerConfigurationResponse) \
+    X(SCHEDULER_SET_CONFIG, 53, "Operator.SchedulerSetConfiguration", RAFTD, RPC_WRITE, SchedulerSetConfigRequest, SchedulerSetConfigResponse) \
     X(SERF_MEMBERS,        60, "Serf.Members",             SERFD, RPC_READ | RPC_LOCAL, Empty, MemberList)          \
     X(SERF_JOIN,           61, "Serf.Join",                SERFD, RPC_LOCAL, SerfJoinRequest, SerfJoinResponse)     \
     X(SERF_FORCE_LEAVE,    62, "Serf.ForceLeave",          SERFD, RPC_LOCAL, SerfForceLeaveRequest, GenericResponse) \

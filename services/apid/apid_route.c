@@ -47,6 +47,8 @@ static const struct apid_route routes[] = {
     {"/v1/agent/keyring/",            ANY,             apid_agent_keyring},
     {"/v1/operator/raft/configuration", APID_GET,      apid_raft_configuration},
     {"/v1/operator/raft/peer",        APID_DELETE,     apid_raft_peer},
+    {"/v1/operator/scheduler/configuration", APID_GET | WRITE, apid_scheduler_config},
+    {"/v1/system/gc",                 WRITE,           apid_system_gc},
     {"/v1/metrics",                   APID_GET,        apid_metrics},
     {"/ui/",                          APID_GET,        apid_ui},
 };

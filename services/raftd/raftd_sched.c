@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "raftd_build.h"
+#include "state/state_config.h"
 #include "wire/wire.h"
 
 #define RESTORE_ROWS       2000 /* a turn of the loop */
@@ -451,6 +452,37 @@ static uint64_t last_change(struct raftd *rd)
     return MAX(nodes, allocs);
 }
 
+/* A region's first leader writes what its configuration says of the schedulers, unless that is what
+ * everybody takes anyway. */
+static void write_settings(struct raftd *rd)
+{
+    const struct conf_sched *c = &rd->ctx->conf->server.sched;
+    bool spread = c->algorithm && strcmp(c->algorithm, "spread") == 0;
+    steppe_SchedulerConfiguration config = {
+        .scheduler_algorithm = (char *)(spread ? "spread" : "binpack"),
+        .memory_oversubscription_enabled = c->memory_oversubscription,
+        .has_preemption_config = true,
+        .preemption_config = {c->preempt_system, c->preempt_batch, c->preempt_service},
+    };
+    steppe_ConfigPutCommand cmd = {.name = STATE_CONFIG_SCHEDULER, .cas = true};
+    _cleanup_(store_abortp) struct store_txn *t = NULL;
+    _cleanup_(strbuf_fini) struct strbuf value = STRBUF_INIT;
+    struct bytes blob;
+
+    if (c->algorithm && !spread && strcmp(c->algorithm, "binpack") != 0)
+        log_warn("invalid scheduler algorithm: %s", c->algorithm);
+    if (!spread && c->preempt_system && !c->preempt_batch && !c->preempt_service &&
+        !c->memory_oversubscription)
+        return;
+    if (store_begin(rd->store, false, &t) < 0 ||
+        store_get(t, STATE_CONFIGS, bytes_text(STATE_CONFIG_SCHEDULER), &blob) !=
+            STORE_E_NOT_FOUND ||
+        state_scheduler_encode(&config, &value) < 0)
+        return;
+    blob = bytes_of(value.data, value.len);
+    raftd_write_own(rd, COMMAND_CONFIG_PUT, &cmd, &blob, 1);
+}
+
 void raftd_sched_lead(struct raftd *rd)
 {
     struct raftd_sched *s = rd->sched;
@@ -460,6 +492,7 @@ void raftd_sched_lead(struct raftd *rd)
     s->minute_ns = sched_now() + MINUTE_NS;
     blocked_start(s->blocked, last_change(rd));
     fsm_observe(rd->fsm, on_change, s);
+    write_settings(rd);
     uv_timer_start(&s->tick, on_tick, SCHED_TICK_MS, SCHED_TICK_MS);
     raftd_wake(rd);
 }

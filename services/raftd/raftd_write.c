@@ -292,6 +292,7 @@ static const struct write_method {
     {RPC_JOB_DEREGISTER,     steppe_JobDeregisterRequest_fields,    raftd_build_job_deregister, plain_applied},
     {RPC_EVAL_UPDATE,        steppe_EvalUpdateRequest_fields,       raftd_build_eval_update,    plain_applied},
     {RPC_EVAL_REBLOCK,       steppe_EvalUpdateRequest_fields,       raftd_build_eval_update,    plain_applied},
+    {RPC_SCHEDULER_SET_CONFIG, steppe_SchedulerSetConfigRequest_fields, raftd_build_scheduler_config, plain_applied},
     {RPC_NODE_REGISTER,      steppe_NodeRegisterRequest_fields,     raftd_build_node_register,  node_applied},
     {RPC_NODE_UPDATE_STATUS, steppe_NodeUpdateStatusRequest_fields, raftd_build_node_status,    node_applied},
     {RPC_NODE_ELIGIBILITY,   steppe_NodeEligibilityRequest_fields,  raftd_build_node_eligibility, plain_applied},
@@ -308,6 +309,7 @@ union write_message {
     steppe_JobRegisterRequest job_register;
     steppe_JobDeregisterRequest job_deregister;
     steppe_EvalUpdateRequest eval_update;
+    steppe_SchedulerSetConfigRequest scheduler_config;
     steppe_NodeRegisterRequest node_register;
     steppe_NodeUpdateStatusRequest node_status;
     steppe_NodeEligibilityRequest node_eligibility;

@@ -235,6 +235,43 @@ class One(steppe.TestCase):
         client.stop()
 
 
+class Settings(steppe.TestCase):
+    """The schedulers' settings, by the API and from the configuration."""
+
+    PATH = '/v1/operator/scheduler/configuration'
+
+    def test_get_and_put(self):
+        s = self.cluster.region('global').server
+        s.wait_leader()
+        r = s.get(self.PATH)
+        config = r.json()['SchedulerConfig']
+        self.assertEqual(list(r.json()), ['SchedulerConfig', 'Index', 'LastContact', 'KnownLeader'])
+        self.assertEqual(config['SchedulerAlgorithm'], 'binpack')
+        self.assertEqual(config['PreemptionConfig'], {'SystemSchedulerEnabled': True, 'BatchSchedulerEnabled': False,
+                                                      'ServiceSchedulerEnabled': False})
+        r = s.put(self.PATH, {'SchedulerAlgorithm': 'spread', 'PreemptionConfig': {'ServiceSchedulerEnabled': True}})
+        self.assertStatus(r, 200)
+        self.assertTrue(r.json()['Updated'])
+        config = s.get(self.PATH).json()['SchedulerConfig']
+        self.assertEqual(config['SchedulerAlgorithm'], 'spread')
+        self.assertTrue(config['PreemptionConfig']['ServiceSchedulerEnabled'])
+        index = config['ModifyIndex']
+        self.assertFalse(s.put(self.PATH + '?cas=%d' % (index + 1), {'SchedulerAlgorithm': 'binpack'}).json()['Updated'])
+        self.assertTrue(s.put(self.PATH + '?cas=%d' % index, {'SchedulerAlgorithm': 'binpack'}).json()['Updated'])
+        self.assertGreater(s.get(self.PATH).json()['SchedulerConfig']['ModifyIndex'], index)
+        self.assertStatus(s.put(self.PATH, {'SchedulerAlgorithm': 'best'}), 400, 'invalid scheduler algorithm: best')
+        self.assertStatus(s.put(self.PATH + '?cas=x', {}), 400,
+                          'Error parsing cas value: strconv.ParseUint: parsing "x": invalid syntax')
+        self.assertStatus(s.delete(self.PATH), 405)
+
+    def test_from_the_configuration(self):
+        s = self.cluster.region('global', server_extra='  default_scheduler_config {\n'
+                                '    scheduler_algorithm = "spread"\n  }').server
+        s.wait_leader()
+        wait_for('the configured algorithm', lambda: s.get(self.PATH).json()['SchedulerConfig']
+                 ['SchedulerAlgorithm'] == 'spread', 30)
+
+
 class Three(steppe.TestCase):
     """Three servers: whatever dies, each evaluation is done once in the end."""
 
