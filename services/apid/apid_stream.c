@@ -28,7 +28,8 @@
 #define SILENT_FOLLOW_NS (20 * NS_PER_SEC) /* there, a heartbeat comes each second */
 #define AGAIN_NS         (10 * NS_PER_SEC) /* tries to find the node again */
 #define AGAIN_MS         100
-#define SLICE            8192 /* what a socket that says that it is writable takes at once */
+#define MESSAGE_MAX      (8u << 20) /* of an answer that is no file */
+#define SLICE            8192       /* what a socket that says that it is writable takes at once */
 #define LOOK_MS          500
 #define GREETING_MS      2000
 #define CODE_NOT_OURS    421
@@ -474,7 +475,7 @@ bool apid_client_ask(struct apid_req *r, const steppe_ClientCall *call,
                      const struct json_type *type, bool list)
 {
     struct client_stream *st = xcalloc(1, sizeof(*st));
-    _cleanup_(freep) pb_bytes_array_t *data = NULL;
+    _cleanup_(strbuf_fini) struct strbuf data = STRBUF_BOUND(MESSAGE_MAX);
     steppe_Reply rep = {0};
     steppe_ClientPart part = {0};
     int64_t again_until = 0;
@@ -489,18 +490,19 @@ bool apid_client_ask(struct apid_req *r, const steppe_ClientCall *call,
         w = next_part(st, &rep, &part, &again_until);
         if (w != WAIT_PART)
             break;
-        if (part.data) {
-            free(data);
-            data = part.data;
-            part.data = NULL;
-        }
+        if (part.stream) /* the greeting: asked again, it begins from the start */
+            strbuf_reset(&data);
+        if (part.data)
+            strbuf_add(&data, part.data->bytes, part.data->size);
         pb_release(steppe_ClientPart_fields, &part);
     }
     stream_close(st);
     if (w != WAIT_PART || rep.code != 0)
         set_error(r, w, &rep);
+    else if (strbuf_failed(&data))
+        apid_error(r, 500, "the node's answer is too large");
     else
-        ok = !type || apid_render(r, type, list, data ? data->bytes : NULL, data ? data->size : 0);
+        ok = !type || apid_render(r, type, list, data.data, data.len);
 out:
     free(st);
     return ok;

@@ -160,6 +160,7 @@ void cstream_send(struct cstream *s, const void *data, size_t len, const char *f
 
     if (s->canceled)
         return;
+    assert(len <= CPART_MAX);
     if (len) {
         bytes = xmalloc(PB_BYTES_ARRAY_T_ALLOCSIZE(len));
         bytes->size = (pb_size_t)len;
@@ -186,13 +187,15 @@ void cstream_end(struct cstream *s, unsigned code, const char *fmt, ...)
 
 void cstream_end_msg(struct cstream *s, const pb_msgdesc_t *fields, const void *msg)
 {
-    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_BOUND(BUS_BODY_MAX / 2);
+    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_BOUND(CMESSAGE_MAX);
 
     if (wire_encode(fields, msg, &body) < 0) {
         cstream_end(s, 500, "the answer is too large");
         return;
     }
-    cstream_send(s, body.data, body.len, NULL, 0, NULL);
+    /* Bounded, so it does not wait for credit. */
+    for (size_t at = 0; at < body.len; at += CPART_MAX)
+        cstream_send(s, body.data + at, MIN(body.len - at, (size_t)CPART_MAX), NULL, 0, NULL);
     cstream_end(s, 0, "%s", "");
 }
 

@@ -12,7 +12,8 @@
 #include "svc/svc.h"
 
 #define CSTREAMS_MAX 512           /* under way at one time; beyond: 429 */
-#define CPART_MAX    (64u * 1024)  /* bytes of data in a part */
+#define CPART_MAX    (48u * 1024)  /* bytes of data in a part; nanopb counts bytes in 16 bits */
+#define CMESSAGE_MAX (3u << 20)    /* of an answer that is one message */
 #define CPART_COST   256u          /* of a part beside its data, as the reader counts */
 #define CWINDOW      (256u * 1024) /* cost that may be under way to a reader */
 
@@ -51,7 +52,7 @@ void cstream_send(struct cstream *s, const void *data, size_t len, const char *f
                   const char *file_event);
 /* Sends the end and frees s: code 0, or a status with its text. */
 void cstream_end(struct cstream *s, unsigned code, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* Sends a message as the only part, and the end. */
+/* Sends a message, in as many parts as it takes, and the end. */
 void cstream_end_msg(struct cstream *s, const pb_msgdesc_t *fields, const void *msg);
 struct allocs *cstream_allocs(const struct cstream *s);
 struct svc_ctx *cstream_ctx(const struct cstream *s);
