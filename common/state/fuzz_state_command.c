@@ -12,6 +12,7 @@
 #include "state/rows.h"
 #include "state/snapshot.h"
 #include "state/state.h"
+#include "state/state_alloc.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -22,6 +23,32 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
             abort();                                                                               \
         }                                                                                          \
     } while (0)
+
+static int see(void *user, const struct state_alloc *a)
+{
+    (void)user;
+    REQUIRE(strlen(a->id) == 36);
+    return 0;
+}
+
+static void check_allocs(struct store_txn *t, struct strbuf *body)
+{
+    static const char node[] = "00000000-0000-4000-8000-000000000100";
+    struct state_meta m;
+    struct errtext e;
+
+    strbuf_reset(body);
+    REQUIRE(state_alloc_list(t, "*", "", true, NULL, body, &m, &e) == 0);
+    REQUIRE(row_is_fields(strbuf_bytes(body)));
+    strbuf_reset(body);
+    REQUIRE(state_deployment_list(t, "*", "", NULL, body, &m, &e) == 0);
+    REQUIRE(row_is_fields(strbuf_bytes(body)));
+    REQUIRE(state_job_allocations(t, "default", "web", true, body, &m) == 0);
+    REQUIRE(state_job_deployments(t, "default", "web", true, body, &m) == 0);
+    REQUIRE(state_node_allocations(t, node, body, &m) == 0);
+    REQUIRE(state_alloc_get(t, "00000000-0000-4000-8000-000000000a01", body, &m, &e) == 0);
+    REQUIRE(state_allocs_changed(t, 0, see, NULL) == 0);
+}
 
 static void check_queries(struct store *store)
 {
@@ -45,6 +72,7 @@ static void check_queries(struct store *store)
     REQUIRE(state_job_versions(t, "default", "web", &body, &m) == 0);
     REQUIRE(state_job_summary(t, "default", "web", &body, &m) == 0);
     REQUIRE(state_job_evaluations(t, "default", "web", &body, &m) == 0);
+    check_allocs(t, &body);
     store_abort(t);
     strbuf_fini(&body);
 }

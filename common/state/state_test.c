@@ -69,6 +69,13 @@ unsigned test_apply(struct test_state *ts, enum command_type type, const void *b
     REQUIRE(command_encode(&command, type, (struct wall_ns){ts->now}, ts->key, body, blobs,
                            blobs_n) == 0);
     entry.data = strbuf_bytes(&command);
+    if (ts->record) {
+        uint8_t le[4];
+
+        le32_write(le, (uint32_t)command.len);
+        strbuf_add(ts->record, le, sizeof(le));
+        strbuf_add(ts->record, command.data, command.len);
+    }
     REQUIRE(fsm_apply_batch(ts->fsm, &entry, 1, &ts->result) == 0);
     strbuf_reset(&ts->body);
     if (ts->result.code)

@@ -21,6 +21,7 @@ struct test_state {
     int64_t now;              /* ns, goes up by a second an entry */
     struct prng *ids;         /* if set, where UUIDs come from */
     const char *key;          /* idempotency key of the next commands, or NULL */
+    struct strbuf *record;    /* if set: le32 length and bytes of each command */
     struct fsm_result result; /* of the last entry */
     struct strbuf body;       /* copy of its body, NUL terminated error otherwise */
 };
