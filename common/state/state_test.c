@@ -103,8 +103,24 @@ static const char *test_or(const char *text, const char *otherwise)
 
 static void test_spec(const struct test_job *j, struct strbuf *out)
 {
+    const char *groups = test_or(j->groups, "g");
+    steppe_TaskGroup tgs[16] = {0};
+    char names[16][2] = {{0}};
     steppe_Job spec = steppe_Job_init_zero;
 
+    for (size_t i = 0; j->reschedule && groups[i]; i++) {
+        steppe_ReschedulePolicy *p = &tgs[i].reschedule_policy;
+
+        names[i][0] = groups[i];
+        tgs[i].name = names[i];
+        tgs[i].has_reschedule_policy = true;
+        p->has_attempts = p->has_interval = p->has_unlimited = true;
+        p->attempts = MAX(j->reschedule, 0);
+        p->interval = 3600 * NS_PER_SEC;
+        p->unlimited = j->reschedule < 0;
+        spec.task_groups_count++;
+    }
+    spec.task_groups = tgs;
     spec.id = spec.name = (char *)j->id;
     spec.namespace = (char *)test_or(j->ns, "default");
     spec.type = (char *)test_or(j->type, "service");

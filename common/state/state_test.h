@@ -47,6 +47,8 @@ struct test_job {
     size_t spec_len;    /* pads the spec to this many bytes */
     bool periodic, parameterized, enforce_index, stop;
     uint64_t job_modify_index;
+    int reschedule; /* attempts a group has in an hour, -1: without bound, 0: no groups in the spec
+                     */
 };
 unsigned test_job_register(struct test_state *ts, const struct test_job *j);
 unsigned test_job_deregister(struct test_state *ts, const char *ns, const char *id, bool purge,

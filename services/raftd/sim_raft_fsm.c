@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <pb_encode.h>
+
+#include "alloc.pb.h"
 #include "sim_raft.h"
 #include "state/fsm.h"
 #include "state/snapshot.h"
@@ -138,6 +141,44 @@ uint64_t machine_digest(struct machine *m)
 
 /* ---- commands ---- */
 
+static void random_id(struct sim *s, const char *group, uint64_t n, char buf[static 37])
+{
+    snprintf(buf, 37, "00000000-0000-4000-%s-%012lu", group,
+             (unsigned long)prng_below(&s->prng, n));
+}
+
+/* Two placements, or updates in place, of some job; one stop. */
+static void machine_plan(struct sim *s, struct strbuf *out)
+{
+    steppe_Allocation place[2] = {0};
+    steppe_PlanStop stop = {.desired_status = (char *)"stop"};
+    steppe_Plan plan = {.place = place, .place_count = 2, .stop = &stop, .stop_count = 1};
+    char ids[2][37], nodes[2][37], stopped[37], job[32];
+    pb_ostream_t size = PB_OSTREAM_SIZING, to;
+    char *at;
+    bool ok;
+
+    snprintf(job, sizeof(job), "job-%lu", (unsigned long)prng_below(&s->prng, MACHINE_IDS));
+    random_id(s, "a000", 20, stopped);
+    stop.alloc_id = stopped;
+    for (int i = 0; i < 2; i++) {
+        random_id(s, "a000", 20, ids[i]);
+        random_id(s, "8000", MACHINE_IDS, nodes[i]);
+        place[i] = (steppe_Allocation){.id = ids[i],
+                                       .node_id = nodes[i],
+                                       .eval_id = nodes[i],
+                                       .namespace = (char *)"default",
+                                       .job_id = job,
+                                       .task_group = (char *)"g"};
+    }
+    ok = pb_encode(&size, steppe_Plan_fields, &plan);
+    at = strbuf_reserve(out, size.bytes_written);
+    to = pb_ostream_from_buffer((pb_byte_t *)at, size.bytes_written);
+    ok = ok && pb_encode(&to, steppe_Plan_fields, &plan);
+    assert(ok);
+    out->len += to.bytes_written;
+}
+
 static void command_id(struct sim *s, char *buf, size_t size)
 {
     snprintf(buf, size, "00000000-0000-4000-8000-%012lu",
@@ -152,7 +193,7 @@ void machine_command(struct sim *s, uint64_t no, struct strbuf *out)
     int err = 0;
 
     snprintf(key, sizeof(key), "key-%lu", (unsigned long)(no / 3)); /* some come again */
-    switch (prng_below(&s->prng, 5)) {
+    switch (prng_below(&s->prng, 6)) {
     case 0: {
         steppe_NodeRegisterCommand c = steppe_NodeRegisterCommand_init_zero;
 
@@ -166,6 +207,7 @@ void machine_command(struct sim *s, uint64_t no, struct strbuf *out)
 
         command_id(s, c.node_id, sizeof(c.node_id));
         snprintf(c.status, sizeof(c.status), "%s", sim_chance(s, 500) ? "ready" : "down");
+        c.eval_seed = no + 1;
         err = command_encode(out, COMMAND_NODE_STATUS, now, NULL, &c, NULL, 0);
         break;
     }
@@ -188,6 +230,17 @@ void machine_command(struct sim *s, uint64_t no, struct strbuf *out)
                  (unsigned long)prng_below(&s->prng, MACHINE_IDS));
         c.purge = sim_chance(s, 500);
         err = command_encode(out, COMMAND_JOB_DEREGISTER, now, key, &c, NULL, 0);
+        break;
+    }
+    case 4: {
+        steppe_PlanApplyCommand c = steppe_PlanApplyCommand_init_zero;
+        struct strbuf plan = STRBUF_INIT;
+        struct bytes blob;
+
+        machine_plan(s, &plan);
+        blob = bytes_of(plan.data, plan.len);
+        err = command_encode(out, COMMAND_PLAN_APPLY, now, key, &c, &blob, 1);
+        strbuf_fini(&plan);
         break;
     }
     default: {
