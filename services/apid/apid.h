@@ -174,14 +174,17 @@ struct apid_route {
 /* ---- handlers ---- */
 
 apid_handler apid_jobs_register, apid_jobs_parse, apid_validate_job, apid_job, apid_eval,
-    apid_empty_list, apid_search, apid_node, apid_client_stats, apid_client_gc, apid_client_fs,
+    apid_search, apid_node, apid_client_stats, apid_client_gc, apid_client_fs,
     apid_client_allocation, apid_regions, apid_status, apid_agent_self, apid_agent_members,
     apid_agent_servers, apid_agent_health, apid_agent_join, apid_agent_join_check,
     apid_agent_force_leave, apid_agent_keyring, apid_raft_configuration, apid_raft_peer,
     apid_scheduler_config, apid_system_gc, apid_metrics, apid_ui;
 
-apid_handler apid_allocations, apid_allocation;
+apid_handler apid_allocations, apid_allocation, apid_deployment, apid_system_reconcile;
 void apid_job_allocations(struct apid_req *r, const char *id);
+void apid_job_deployments(struct apid_req *r, const char *id);
+/* The newest one, or null. */
+void apid_job_deployment(struct apid_req *r, const char *id);
 void apid_eval_allocations(struct apid_req *r, const char *id);
 void apid_node_allocations(struct apid_req *r, const char *id);
 
@@ -192,5 +195,3 @@ bool apid_cut_suffix(const char *s, const char *suffix, char **ret_head);
 /* A read of the object `id` rendered as `type`. */
 void apid_read_object(struct apid_req *r, unsigned method, const char *id,
                       const struct json_type *type, bool list);
-/* Sets the answer to an empty list with the headers of a read of `method` on `id`. */
-void apid_read_empty(struct apid_req *r, unsigned method, const char *id, const char *json);

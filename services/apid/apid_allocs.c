@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* /v1/allocations, /v1/allocation/:id and the lists of allocations of jobs, evaluations, nodes. */
+/* Allocations and deployments, by themselves and of jobs, evaluations, nodes. */
 #include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
@@ -184,4 +184,71 @@ void apid_eval_allocations(struct apid_req *r, const char *id)
 void apid_node_allocations(struct apid_req *r, const char *id)
 {
     apid_read_object(r, RPC_NODE_ALLOCS, id, &steppe_Allocation_json, true);
+}
+
+/* ---- deployments ---- */
+
+void apid_job_deployments(struct apid_req *r, const char *id)
+{
+    steppe_JobAllocationsRequest msg = {.job_id = (char *)id};
+    bool bad;
+
+    msg.all = apid_param_bool(r, "all", &bad);
+    if (!bad)
+        read_list(r, RPC_JOB_DEPLOYMENTS, steppe_JobAllocationsRequest_fields, &msg,
+                  &steppe_Deployment_json);
+}
+
+void apid_job_deployment(struct apid_req *r, const char *id)
+{
+    _cleanup_(strbuf_fini) struct strbuf req = STRBUF_INIT;
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_Request env;
+    size_t len;
+
+    apid_id_body(id, &req);
+    if (!apid_env(r, RPC_JOB_LATEST_DEPLOYMENT, &env) ||
+        !apid_read(r, &env, req.data, req.len, &body, &len))
+        return;
+    r->meta = true;
+    if (len == 0)
+        strbuf_adds(&r->out, "null");
+    else
+        apid_render(r, &steppe_Deployment_json, false, body, len);
+}
+
+/* Verbs that stand before the id. Without this list they would be taken for ids. */
+static const char *const later_verbs[] = {"fail/", "pause/", "promote/", "unblock/",
+                                          "allocation-health/"};
+
+void apid_deployment(struct apid_req *r)
+{
+    const char *rest = apid_path_rest(r, "/v1/deployment/");
+    bool allocations = strncmp(rest, "allocations/", strlen("allocations/")) == 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(later_verbs); i++) {
+        size_t n = strlen(later_verbs[i]);
+
+        if (strncmp(rest, later_verbs[i], n) != 0)
+            continue;
+        if (r->method & (APID_PUT | APID_POST))
+            apid_error(r, 501, "%.*s of a deployment is not part of this release", (int)n - 1,
+                       rest);
+        else
+            apid_error(r, 405, "Invalid method");
+        return;
+    }
+    if (r->method != APID_GET)
+        apid_error(r, 405, "Invalid method");
+    else if (allocations)
+        apid_read_object(r, RPC_DEPLOYMENT_ALLOCATIONS, rest + strlen("allocations/"),
+                         &steppe_AllocListStub_json, true);
+    else
+        apid_read_object(r, RPC_DEPLOYMENT_GET, rest, &steppe_Deployment_json, false);
+}
+
+/* Summaries follow each command that is applied: there is nothing to reconcile. */
+void apid_system_reconcile(struct apid_req *r)
+{
+    r->status = 200;
 }

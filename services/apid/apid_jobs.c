@@ -134,8 +134,8 @@ enum job_part {
     JOB_VERSIONS_OF,
     JOB_EVALUATIONS_OF,
     JOB_ALLOCATIONS_OF,
-    JOB_NONE_LIST,
-    JOB_NONE_NULL
+    JOB_DEPLOYMENTS_OF,
+    JOB_DEPLOYMENT_OF
 };
 
 static const struct {
@@ -144,7 +144,7 @@ static const struct {
 } job_parts[] = {
     {"/summary", JOB_SUMMARY_OF},         {"/versions", JOB_VERSIONS_OF},
     {"/evaluations", JOB_EVALUATIONS_OF}, {"/allocations", JOB_ALLOCATIONS_OF},
-    {"/deployments", JOB_NONE_LIST},      {"/deployment", JOB_NONE_NULL},
+    {"/deployments", JOB_DEPLOYMENTS_OF}, {"/deployment", JOB_DEPLOYMENT_OF},
 };
 
 static void job_part(struct apid_req *r, enum job_part part, const char *id)
@@ -162,11 +162,11 @@ static void job_part(struct apid_req *r, enum job_part part, const char *id)
     case JOB_ALLOCATIONS_OF:
         apid_job_allocations(r, id);
         break;
-    case JOB_NONE_LIST:
-        apid_read_empty(r, RPC_JOB_EVALUATIONS, id, "[]");
+    case JOB_DEPLOYMENTS_OF:
+        apid_job_deployments(r, id);
         break;
-    case JOB_NONE_NULL:
-        apid_read_empty(r, RPC_JOB_EVALUATIONS, id, "null");
+    case JOB_DEPLOYMENT_OF:
+        apid_job_deployment(r, id);
         break;
     }
 }

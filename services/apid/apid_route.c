@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "alloc.json.h"
 #include "apid.h"
 #include "job.json.h"
 #include "node.json.h"
@@ -26,7 +27,8 @@ static const struct apid_route routes[] = {
     {"/v1/evaluation/",               APID_GET,        apid_eval},
     {"/v1/allocations",               APID_GET,        apid_allocations},
     {"/v1/allocation/",               ANY_OTHER,       apid_allocation},
-    {"/v1/deployments",               APID_GET,        apid_empty_list},
+    {"/v1/deployments",               APID_GET,        NULL,                   RPC_DEPLOYMENT_LIST, &steppe_Deployment_json, true},
+    {"/v1/deployment/",               ANY_OTHER,       apid_deployment},
     {"/v1/search",                    WRITE,           apid_search},
     {"/v1/nodes",                     APID_GET,        NULL,                   RPC_NODE_LIST, &steppe_NodeListStub_json, true},
     {"/v1/node/",                     ANY,             apid_node},
@@ -48,7 +50,8 @@ static const struct apid_route routes[] = {
     {"/v1/operator/raft/configuration", APID_GET,      apid_raft_configuration},
     {"/v1/operator/raft/peer",        APID_DELETE,     apid_raft_peer},
     {"/v1/operator/scheduler/configuration", APID_GET | WRITE, apid_scheduler_config},
-    {"/v1/system/gc",                 WRITE,           apid_system_gc},
+    {"/v1/system/gc",                 APID_PUT,        apid_system_gc},
+    {"/v1/system/reconcile/summaries", APID_PUT,       apid_system_reconcile},
     {"/v1/metrics",                   APID_GET,        apid_metrics},
     {"/ui/",                          APID_GET,        apid_ui},
 };
@@ -176,24 +179,4 @@ void apid_read_object(struct apid_req *r, unsigned method, const char *id,
         return;
     r->meta = true;
     apid_render(r, type, list, body, len);
-}
-
-void apid_read_empty(struct apid_req *r, unsigned method, const char *id, const char *json)
-{
-    _cleanup_(strbuf_fini) struct strbuf req = STRBUF_INIT;
-    _cleanup_(freep) uint8_t *body = NULL;
-    steppe_Request env;
-    size_t len;
-
-    apid_id_body(id, &req);
-    if (!apid_env(r, method, &env) || !apid_read(r, &env, req.data, req.len, &body, &len))
-        return;
-    r->meta = true;
-    strbuf_adds(&r->out, json);
-}
-
-/* What this release has none of yet: an empty list as of the region's newest state. */
-void apid_empty_list(struct apid_req *r)
-{
-    apid_read_empty(r, RPC_EVAL_LIST, "", "[]");
 }
