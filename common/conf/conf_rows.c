@@ -80,8 +80,8 @@ const struct conf_row conf_rows[] = {
         server.raft_snapshot_threshold),
     NUM("server.raft_trailing_logs", CONF_U64, "10240", 1, INT64_C(1) << 40, 0,
         server.raft_trailing_logs),
-    {"server.num_schedulers", CONF_INT, NULL, 0, 1024, 0, CONF_NO_EFFECT},
-    NOP("server.enabled_schedulers", CONF_LIST),
+    NUM("server.num_schedulers", CONF_INT, "4", 0, 1024, 0, server.num_schedulers),
+    ROW("server.enabled_schedulers", CONF_LIST, NULL, 0, server.enabled_schedulers),
     ROW("server.encrypt", CONF_KEY, NULL, SEC, server.encrypt),
     ROW("server.federation_id", CONF_ID, NULL, 0, server.federation_id),               /* own */
     ROW("server.federation_accept", CONF_LIST, NULL, 0, server.federation_accept),     /* own */

@@ -16,6 +16,7 @@ enum sup_role { SUP_ROLE_SERVER = 1, SUP_ROLE_CLIENT = 2 };
     X(RAFTD,   "raftd",   SUP_ROLE_SERVER,                   0,                 120)               \
     X(ROUTERD, "routerd", SUP_ROLE_SERVER | SUP_ROLE_CLIENT, 0,                  15)               \
     X(APID,    "apid",    SUP_ROLE_SERVER | SUP_ROLE_CLIENT, 1u << SUP_ROUTERD,  15)               \
+    X(SCHEDD,  "schedd",  SUP_ROLE_SERVER,                   1u << SUP_ROUTERD,  15)               \
     X(CLIENTD, "clientd", SUP_ROLE_CLIENT,                   1u << SUP_ROUTERD,  30)
 /* clang-format on */
 

@@ -9,7 +9,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'lib'))
 import steppe  # noqa: E402
 
-SERVICES = ['serfd', 'raftd', 'routerd', 'apid']
+SERVICES = ['serfd', 'raftd', 'routerd', 'apid', 'schedd']
 
 
 @unittest.skipIf(steppe.is_nomad(), 'a Nomad has no services')

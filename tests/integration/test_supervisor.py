@@ -21,7 +21,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import steppe  # noqa: E402
 from steppe import SCALE, wait_for  # noqa: E402
 
-SERVER = ('serfd', 'raftd', 'routerd', 'apid')
+SERVER = ('serfd', 'raftd', 'routerd', 'apid', 'schedd')
 FAKE = r'''#!/bin/sh
 n=${0##*/}
 d=${0%/*}
@@ -407,7 +407,7 @@ class StopTest(unittest.TestCase):
         p.terminate()
         self.assertEqual(p.wait(15 * SCALE), 1)
         self.assertEqual(re.findall(r'supervisor: ended service=(\w+)', n.err()),
-                         ['apid', 'routerd', 'raftd', 'serfd'])
+                         ['schedd', 'apid', 'routerd', 'raftd', 'serfd'])
         self.assertIn('ERROR supervisor: killing service=routerd reason="did not stop in time"', n.err())
 
     def test_second_signal_ends_at_once(self):

@@ -84,7 +84,7 @@ def files(folder):
 
 def start(cluster, net=0):
     """Two regions of one server and two clients on 127.NET.1.x and 127.NET.2.x."""
-    extra = '  num_schedulers = 0' if steppe.is_nomad() else ''
+    extra = '  num_schedulers = 0'
     for no, region in ((1, 'west'), (2, 'east')):
         s = cluster.node(region + '-s1', region, '127.%d.%d.1' % (net, no), server_extra=extra)
         s.start()

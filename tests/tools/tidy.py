@@ -22,7 +22,7 @@ INCLUDE = re.compile(r'\s*#\s*include\s+([<"])([^>"]+)[>"]')
 
 # Rules as pure code: no loop, no socket, no database, not even by way of a header of ours.
 PURE = re.compile(r'common/(base|sim|wire|json|job|hcl|rpc)/|services/\w+/(\w+_core(_int)?|sup_lines)\.[ch]$|'
-                  r'services/raftd/(raft|wal)(_\w+)?\.[ch]$|'
+                  r'services/raftd/(raft|wal)(_\w+)?\.[ch]$|services/schedd/sched_\w+\.[ch]$|'
                   r'services/serfd/(bcast|coord|lzw|messages|msgpack|packet|seal|tags|'
                   r'serfd_(check|events|exchange|gossip|guard|intents|nodes|probe|snapshot|sources|table))\.[ch]$')
 # Who alone may speak to a library.

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#include "sched_pb.h"
+
+#include <string.h>
+
+#define LEN_BYTES 4u
+
+static size_t put_varint(uint8_t *p, uint64_t v)
+{
+    size_t n = 0;
+
+    while (v >= 0x80) {
+        p[n++] = (uint8_t)(v | 0x80);
+        v >>= 7;
+    }
+    p[n++] = (uint8_t)v;
+    return n;
+}
+
+void sched_pb_u64_always(struct strbuf *b, uint32_t tag, uint64_t v)
+{
+    uint8_t buf[20];
+    size_t n = put_varint(buf, (uint64_t)tag << 3);
+
+    n += put_varint(buf + n, v);
+    strbuf_add(b, buf, n);
+}
+
+void sched_pb_u64(struct strbuf *b, uint32_t tag, uint64_t v)
+{
+    if (v)
+        sched_pb_u64_always(b, tag, v);
+}
+
+void sched_pb_double(struct strbuf *b, uint32_t tag, double v)
+{
+    uint8_t buf[16];
+    uint64_t bits;
+    size_t n;
+
+    memcpy(&bits, &v, sizeof(bits));
+    if (!bits)
+        return;
+    n = put_varint(buf, (uint64_t)tag << 3 | 1);
+    for (unsigned i = 0; i < 8; i++)
+        buf[n++] = (uint8_t)(bits >> (8 * i));
+    strbuf_add(b, buf, n);
+}
+
+void sched_pb_head(struct strbuf *b, uint32_t tag, size_t len)
+{
+    uint8_t buf[20];
+    size_t n = put_varint(buf, (uint64_t)tag << 3 | 2);
+
+    n += put_varint(buf + n, len);
+    strbuf_add(b, buf, n);
+}
+
+void sched_pb_bytes(struct strbuf *b, uint32_t tag, struct bytes v)
+{
+    sched_pb_head(b, tag, v.len);
+    strbuf_add(b, v.data, v.len);
+}
+
+void sched_pb_text(struct strbuf *b, uint32_t tag, const char *text)
+{
+    if (text && *text)
+        sched_pb_bytes(b, tag, bytes_of(text, strlen(text)));
+}
+
+size_t sched_pb_begin(struct strbuf *b, uint32_t tag)
+{
+    uint8_t buf[16];
+    size_t n = put_varint(buf, (uint64_t)tag << 3 | 2);
+
+    memset(buf + n, 0, LEN_BYTES);
+    strbuf_add(b, buf, n + LEN_BYTES);
+    return b->len;
+}
+
+void sched_pb_end(struct strbuf *b, size_t begun)
+{
+    size_t len = b->len - begun;
+
+    unsigned bytes = len < 0x80 ? 1 : len < 0x4000 ? 2 : LEN_BYTES;
+    char *at;
+
+    if (strbuf_failed(b))
+        return;
+    assert(begun >= LEN_BYTES && len < (size_t)1 << 28);
+    at = b->data + begun - LEN_BYTES;
+    for (unsigned i = 0; i < bytes; i++)
+        at[i] = (char)((len >> (7 * i) & 0x7f) | (i + 1 < bytes ? 0x80 : 0));
+    if (bytes < LEN_BYTES) { /* short ones move up, so that they take no more than they need */
+        memmove(at + bytes, b->data + begun, len);
+        b->len -= LEN_BYTES - bytes;
+        b->data[b->len] = 0;
+    }
+}
+
+/* ---- reading ---- */
+
+static bool get_varint(struct bytes *in, uint64_t *ret)
+{
+    uint64_t v = 0;
+
+    for (unsigned shift = 0; shift < 64 && in->len > 0; shift += 7) {
+        uint8_t c = *in->data++;
+
+        in->len--;
+        v |= (uint64_t)(c & 0x7f) << shift;
+        if (!(c & 0x80)) {
+            *ret = v;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool get_fixed(struct bytes *in, size_t n, uint64_t *ret)
+{
+    *ret = 0;
+    if (in->len < n)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        *ret |= (uint64_t)in->data[i] << (8 * i);
+    in->data += n;
+    in->len -= n;
+    return true;
+}
+
+static bool get_value(struct bytes *in, struct sched_pb_field *f)
+{
+    uint64_t len;
+
+    switch (f->wire) {
+    case 0:
+        return get_varint(in, &f->number);
+    case 1:
+        return get_fixed(in, 8, &f->number);
+    case 5:
+        return get_fixed(in, 4, &f->number);
+    case 2:
+        if (!get_varint(in, &len) || len > in->len)
+            return false;
+        f->bytes = bytes_of(in->data, (size_t)len);
+        in->data += len;
+        in->len -= (size_t)len;
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool sched_pb_next(struct bytes *in, struct sched_pb_field *ret, bool *bad)
+{
+    const uint8_t *start = in->data;
+    uint64_t key;
+
+    *ret = (struct sched_pb_field){0};
+    if (in->len == 0)
+        return false;
+    if (!get_varint(in, &key) || key >> 3 == 0 || key >> 35) {
+        *bad = true;
+        return false;
+    }
+    ret->tag = (uint32_t)(key >> 3);
+    ret->wire = (uint32_t)(key & 7);
+    if (!get_value(in, ret)) {
+        *bad = true;
+        return false;
+    }
+    ret->whole = bytes_of(start, (size_t)(in->data - start));
+    return true;
+}
