@@ -12,7 +12,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, '..', 'lib')]
-import gossip
+import crowd as crowds
 import steppe
 from rawwire import field, pb
 from steppe import wait_for
@@ -332,7 +332,7 @@ class Crowd(OpsCase):
     def test_300_members(self):
         names = ['m%03d.ext' % i for i in range(300)]
         s = self.serfd().start()
-        crowd = gossip.Crowd(self.pool.addr(3, 1), PORT, names, NOMAD_TAGS)
+        crowd = crowds.Crowd(self.pool.addr(3, 1), PORT, names, NOMAD_TAGS)
         self.addCleanup(crowd.close)
         crowd.join(s.addr, PORT)
         wait_for('all at srv1', lambda: self.alive(s) == 301, 60)

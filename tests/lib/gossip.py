@@ -1,159 +1,192 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Just enough of memberlist to be a crowd: many members that live at one address."""
+"""Pools of real serfd processes (and nothing else of a node), for test_gossip.py and bench_gossip.py."""
 
 import contextlib
-import socket
-import struct
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 
-from rawwire import mp_map, mp_str, mp_uint, serf_meta
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'interop'))
+import steppe  # noqa: E402
+import test_serf_agent as interop  # noqa: E402
+from steppe import wait_for  # noqa: E402
 
-VSN = b'\xa6\x01\x05\x02\x02\x05\x04'
-PING, ACK, PUSH_PULL, COMPOUND, COMPRESS, CRC = 0, 2, 6, 7, 9, 12
-
-
-def mp_read(data, at=0):
-    """One value of msgpack as gossip has it -> (value, where it ends)."""
-    b = data[at]
-    at += 1
-
-    def number(fmt):
-        return struct.unpack_from('>' + fmt, data, at)[0], at + struct.calcsize(fmt)
-    if b < 0x80:
-        return b, at
-    if b >= 0xe0:
-        return b - 256, at
-    if b in (0xc0, 0xc2, 0xc3):
-        return {0xc0: None, 0xc2: False, 0xc3: True}[b], at
-    if b in (0xcc, 0xcd, 0xce, 0xcf, 0xd0, 0xd1, 0xd2, 0xd3, 0xcb):
-        return number(dict(zip((0xcc, 0xcd, 0xce, 0xcf, 0xd0, 0xd1, 0xd2, 0xd3, 0xcb), 'BHIQbhiqd'))[b])
-    if 0xa0 <= b < 0xc0:
-        return data[at:at + (b & 31)], at + (b & 31)
-    if b in (0xda, 0xdb):
-        n, at = number('H' if b == 0xda else 'I')
-        return data[at:at + n], at + n
-    if b < 0x90:
-        n = b & 15
-    elif b < 0xa0:
-        n = b & 15
-    else:
-        n, at = number('H' if b in (0xdc, 0xde) else 'I')
-    if b < 0x90 or b in (0xde, 0xdf):
-        out = {}
-        for _ in range(n):
-            k, at = mp_read(data, at)
-            out[k.decode()], at = mp_read(data, at)
-        return out, at
-    out = []
-    for _ in range(n):
-        v, at = mp_read(data, at)
-        out.append(v)
-    return out, at
+PORT = interop.PORT
+REGIONS = ('west', 'east', 'north')
 
 
-def lzw_decode(data):
-    out, entries, last = bytearray(), {}, None
-    bits = n_bits = at = 0
-    width, hi = 9, 257
-    while True:
-        while n_bits < width:
-            bits |= data[at] << n_bits
-            at += 1
-            n_bits += 8
-        code = bits & (1 << width) - 1
-        bits >>= width
-        n_bits -= width
-        if code == 257:
-            return bytes(out)
-        if code == 256:
-            entries, last, width, hi = {}, None, 9, 257
-            continue
-        if code < 256:
-            s = bytes([code])
-        elif code == hi and last is not None:
-            s = last + last[:1]
-        else:
-            s = entries[code]
-        if last is not None:
-            entries[hi] = last + s[:1]
-        out += s
-        last = s
-        hi += 1
-        if hi >= 1 << width:
-            if width == 12:
-                last, hi = None, hi - 1
-            else:
-                width += 1
+class Serfd(interop.Serfd):
+    """One serfd; wrapper: a command in front of it, such as one that enters a network namespace."""
+
+    wrapper = ()
+
+    def start(self, *args, wait=True):
+        with open(self.log_file, 'ab') as log:
+            self.proc = subprocess.Popen(
+                list(self.wrapper) + [interop.serfd_binary(), '-config=' + self.conf_file] + list(args),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        if wait:
+            wait_for('serfd %s' % self.name, self.members, 30)
+        return self
+
+    @property
+    def pid(self):
+        """Of serfd itself (a wrapper ends in exec)."""
+        return self.proc.pid
+
+    def send(self, sig):
+        os.kill(self.pid, sig)
+
+    def statuses(self):
+        return {n: m.status for n, m in self.members().items()}
+
+    def failed_calls(self):
+        """The names that it has called failed, in order."""
+        return re.findall(r'member failed member=(\S+)', self.log())
 
 
-def messages(packet):
-    """(type, body) of each message in a plain packet."""
-    if packet[0] == CRC:
-        packet = packet[5:]
-    if packet[0] == COMPRESS:
-        packet = lzw_decode(mp_read(packet, 1)[0]['Buf'])
-    if packet[0] != COMPOUND:
-        yield packet[0], packet[1:]
-        return
-    n = packet[1]
-    at = 2 + 2 * n
-    for i in range(n):
-        size = struct.unpack_from('>H', packet, 2 + 2 * i)[0]
-        yield from messages(packet[at:at + size])
-        at += size
+class Pool:
+    """serfd processes of several regions; close() ends them."""
 
+    def __init__(self, cluster, extra=''):
+        self.cluster, self.extra, self.all = cluster, extra, []
 
-class Crowd:
-    """`count` members NAME-N.region at one address, who answer pings by UDP and do nothing else."""
+    def server(self, region, no, addr=None, wrapper=()):
+        where = REGIONS.index(region) + 1 if region in REGIONS else 1
+        s = Serfd(self.cluster, '%s%d' % (region[0], no), region, addr or self.cluster.addr(where, no),
+                  extra=self.extra)
+        s.wrapper = wrapper
+        self.all.append(s)
+        return s
 
-    def __init__(self, addr, port, names, tags):
-        self.addr, self.port, self.names, self.tags = addr, port, names, tags
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self.udp.bind((addr, port))
-        self.udp.settimeout(0.2)
-        self.stopping = False
-        self.pings = 0
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.thread.start()
+    def regions(self, per_region=3, regions=REGIONS):
+        """Starts them, each region a pool of its own; -> [[servers of a region]]."""
+        out = [[self.server(r, i + 1) for i in range(per_region)] for r in regions]
+        for servers in out:
+            for s in servers:
+                s.start(wait=False)
+        for servers in out:
+            for s in servers:
+                wait_for('serfd %s' % s.name, s.members, 30)
+            for s in servers[1:]:
+                assert s.join(servers[0].addr) == (1, ''), s.name
+        for servers in out:
+            for s in servers:
+                self.wait_view(s, servers)
+        return out
 
-    def _serve(self):
-        known = {n.encode() for n in self.names}
-        while not self.stopping:
-            try:
-                packet, peer = self.udp.recvfrom(65536)
-            except OSError:
-                continue
-            with contextlib.suppress(ValueError, IndexError, KeyError, struct.error):
-                for kind, body in messages(packet):
-                    if kind != PING:
-                        continue
-                    ping = mp_read(body)[0]
-                    if ping['Node'] in known:
-                        self.pings += 1
-                        self.udp.sendto(bytes([ACK]) + mp_map(Payload=b'\xc0', SeqNo=ping['SeqNo']), peer)
+    def nine(self):
+        """Three regions of three in one pool."""
+        out = self.regions()
+        n, error = out[0][0].join(out[1][0].addr, out[2][0].addr)
+        assert n == 2, error
+        self.wait_whole(self.all)
+        return out
 
-    def state(self, join=True):
-        """A push/pull that names all of them."""
-        meta = mp_str(serf_meta(self.tags))
-        nodes = b''.join(mp_map(Name=mp_str(n), Addr=mp_str(socket.inet_aton(self.addr)), Port=mp_uint(self.port),
-                                Incarnation=1, Meta=meta, State=0, Vsn=VSN) for n in self.names)
-        head = mp_map(Join=b'\xc3' if join else b'\xc2', Nodes=mp_uint(len(self.names)), UserStateLen=0)
-        return bytes([PUSH_PULL]) + head + nodes
+    @staticmethod
+    def wait_view(server, alive, timeout=60):
+        names = sorted(s.full for s in alive)
+        wait_for('%s to see %s alive' % (server.full, names),
+                 lambda: sorted(n for n, st in server.statuses().items() if st == 'alive') == names, timeout)
 
-    def join(self, addr, port):
-        """Tells one member of the pool; returns what it answered."""
-        with socket.create_connection((addr, port), 20) as c:
-            c.sendall(self.state())
-            c.settimeout(20)
-            out = b''
-            while True:
-                chunk = c.recv(65536)
-                if not chunk:
-                    return out
-                out += chunk
+    def wait_whole(self, servers, timeout=60):
+        for s in servers:
+            self.wait_view(s, servers, timeout)
+
+    def wait_status(self, watchers, name, status, timeout=60):
+        for w in watchers:
+            w.wait_status(name, status, timeout)
+
+    def others(self, server):
+        return [s for s in self.all if s is not server]
 
     def close(self):
-        self.stopping = True
-        self.thread.join()
-        self.udp.close()
+        for s in self.all:
+            with contextlib.suppress(ProcessLookupError, AttributeError):
+                s.send(signal.SIGCONT)
+            s.kill()
+
+
+class Stillness:
+    """Measures how late this machine wakes a thread: what others were late, too, proves nothing."""
+
+    def __enter__(self):
+        self.worst, self._stop = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self):
+        last = time.monotonic()
+        while not self._stop.wait(0.01):
+            now = time.monotonic()
+            self.worst = max(self.worst, now - last - 0.01)
+            last = now
+
+
+class Wire:
+    """Two network namespaces with a wire between them that can be cut. Needs root and ip(8)."""
+
+    NET = '10.199.%d.%d'
+
+    def __init__(self, no):
+        self.no = no
+        self.names = ['stw%da' % no, 'stw%db' % no]
+
+    @staticmethod
+    def why_not():
+        """Why this machine cannot do it, or None."""
+        if os.geteuid() != 0 or not shutil.which('ip'):
+            return 'needs root and ip'
+        name = 'stw%dx' % os.getpid()
+        p = subprocess.run(['ip', 'netns', 'add', name], stderr=subprocess.PIPE, text=True)
+        if p.returncode:
+            return 'network namespaces do not work here: ' + p.stderr.strip()
+        p = subprocess.run(['ip', 'link', 'add', 'stwx0', 'netns', name, 'type', 'veth', 'peer', 'name', 'stwx1', 'netns',
+                            name], stderr=subprocess.PIPE, text=True)
+        subprocess.run(['ip', 'netns', 'del', name], stderr=subprocess.DEVNULL)
+        return 'veth does not work here: ' + p.stderr.strip() if p.returncode else None
+
+    def ip(self, *args):
+        subprocess.run(('ip',) + args, check=True)
+
+    def __enter__(self):
+        a, b = self.names
+        for n in self.names:
+            subprocess.run(['ip', 'netns', 'del', n], stderr=subprocess.DEVNULL)
+            self.ip('netns', 'add', n)
+            self.ip('-n', n, 'link', 'set', 'lo', 'up')
+        self.ip('link', 'add', 'w0', 'netns', a, 'type', 'veth', 'peer', 'name', 'w1', 'netns', b)
+        for i in range(1, 9):
+            self.ip('-n', a, 'addr', 'add', (self.NET + '/24') % (self.no, i), 'dev', 'w0')
+        self.ip('-n', b, 'addr', 'add', (self.NET + '/24') % (self.no, 100), 'dev', 'w1')
+        self.mend()
+        return self
+
+    def __exit__(self, *exc):
+        for n in self.names:
+            subprocess.run(['ip', 'netns', 'del', n], stderr=subprocess.DEVNULL)
+
+    def addr(self, host):
+        return self.NET % (self.no, host)
+
+    def wrapper(self, side):
+        return ('ip', 'netns', 'exec', self.names[side])
+
+    def cut(self):
+        """Nothing passes any more, in silence: packets vanish, nothing is refused."""
+        self.ip('-n', self.names[0], 'neigh', 'flush', 'dev', 'w0')
+        self.ip('-n', self.names[1], 'link', 'set', 'w1', 'down')
+
+    def mend(self):
+        self.ip('-n', self.names[0], 'link', 'set', 'w0', 'up')
+        self.ip('-n', self.names[1], 'link', 'set', 'w1', 'up')
