@@ -404,8 +404,12 @@ static void member_view(const struct serf *s, const struct member *m, struct ser
         .inc = m->inc,
         .ltime = m->ltime,
         .self = m == s->self,
-        .rtt_ms = m->coord ? coord_distance(&s->coord.at, &m->coord->at) * 1e3 : 0,
     };
+}
+
+static double rtt_ms(const struct serf *s, const struct member *m)
+{
+    return m->coord ? coord_distance(&s->coord.at, &m->coord->at) * 1e3 : 0;
 }
 
 bool serf_member_at(const struct serf *s, size_t i, struct serf_member_info *ret)
@@ -415,10 +419,23 @@ bool serf_member_at(const struct serf *s, size_t i, struct serf_member_info *ret
             continue;
         if (i-- == 0) {
             member_view(s, s->tab[at], ret);
+            ret->rtt_ms = rtt_ms(s, s->tab[at]);
             return true;
         }
     }
     return false;
+}
+
+void serf_members_each(const struct serf *s, serf_member_fn *fn, void *user)
+{
+    struct serf_member_info info;
+
+    for (size_t i = 0; i < s->n; i++) {
+        if (!s->tab[i]->in_serf)
+            continue;
+        member_view(s, s->tab[i], &info);
+        fn(user, &info);
+    }
 }
 
 int serf_member_find(const struct serf *s, const char *name, struct serf_member_info *ret)
@@ -428,6 +445,7 @@ int serf_member_find(const struct serf *s, const char *name, struct serf_member_
     if (!m || !m->in_serf)
         return -ENOENT;
     member_view(s, m, ret);
+    ret->rtt_ms = rtt_ms(s, m);
     return 0;
 }
 

@@ -196,6 +196,9 @@ struct serf_member_info {
 uint64_t serf_version(const struct serf *s);
 /* Members sorted by name. False at the end. */
 bool serf_member_at(const struct serf *s, size_t i, struct serf_member_info *ret);
+/* All of them in that order, without round trips, which take time to compute. */
+typedef void serf_member_fn(void *user, const struct serf_member_info *m);
+void serf_members_each(const struct serf *s, serf_member_fn *fn, void *user);
 /* The place of a name for serf_member_at(), or -ENOENT. */
 int serf_member_find(const struct serf *s, const char *name, struct serf_member_info *ret);
 

@@ -42,30 +42,29 @@ struct suspicion {
     char *from[CONFIRMERS_MAX + 1]; /* the accuser, then the confirmers */
 };
 
-/* One record for both layers: memberlist's node (in_list) and Serf's member (in_serf). */
+/*
+ * One record for both layers: memberlist's node (in_list) and Serf's member (in_serf). There may be
+ * 10,000 of them: what is small stands together at the end.
+ */
 struct member {
     char *name;
+    uint8_t *meta;
+    struct suspicion *suspicion;
+    struct coord_peer *coord;
+    uint64_t ltime;
+    int64_t changed;         /* last change of state */
+    int64_t gone_at;         /* since when leaving, left or failed */
     struct gossip_addr addr; /* as its claim says, the same for everybody */
     struct gossip_addr lan;  /* of a member of our region with a nearer one; ip_len 0: none */
-    uint8_t vsn[6];
-    uint8_t *meta;
-    size_t meta_len;
-
-    bool in_list;
-    enum node_state state;
     uint32_t inc;
-    int64_t changed; /* last change of state */
-    struct suspicion *suspicion;
-
-    bool in_serf;
-    enum serf_status status;
-    uint64_t ltime;
-    int64_t gone_at; /* since when leaving, left or failed */
-    bool prune;      /* to be forgotten as soon as it has left */
-
-    struct coord_peer *coord;
-    float rtt, rtt_dev;  /* seconds, smoothed round trip of its acks and deviation; 0: not known */
+    float rtt, rtt_dev; /* seconds, smoothed round trip of its acks and deviation; 0: not known */
+    uint8_t vsn[6];
+    uint16_t meta_len;
+    enum node_state state : 8;
+    enum serf_status status : 8;
     uint8_t rtt_backoff; /* its timeout is doubled so often: probes failed since the last ack */
+    bool in_list, in_serf;
+    bool prune; /* to be forgotten as soon as it has left */
 };
 
 enum timer {

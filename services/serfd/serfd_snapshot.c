@@ -60,10 +60,16 @@ static bool printable(const char *name)
     return true;
 }
 
-void snapshot_format(const struct serf *serf, bool left, struct strbuf *out)
+static void put_alive_line(void *user, const struct serf_member_info *m)
 {
     char addr[GOSSIP_ADDR_TEXT_MAX];
-    struct serf_member_info m;
+
+    if (!m->self && m->status == SERF_ALIVE && printable(m->name))
+        strbuf_addf(user, "alive: %s %s\n", gossip_addr_text(&m->addr, addr), m->name);
+}
+
+void snapshot_format(const struct serf *serf, bool left, struct strbuf *out)
+{
     struct serf_stats st;
 
     serf_stats_get(serf, &st);
@@ -72,8 +78,5 @@ void snapshot_format(const struct serf *serf, bool left, struct strbuf *out)
                 (unsigned long long)st.query_time);
     if (left)
         strbuf_adds(out, "left\n");
-    for (size_t i = 0; serf_member_at(serf, i, &m); i++) {
-        if (!m.self && m.status == SERF_ALIVE && printable(m.name))
-            strbuf_addf(out, "alive: %s %s\n", gossip_addr_text(&m.addr, addr), m.name);
-    }
+    serf_members_each(serf, put_alive_line, out);
 }

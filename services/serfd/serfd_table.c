@@ -125,7 +125,8 @@ void member_set_meta(struct serf *s, struct member *m, struct span meta)
         memcpy(copy, meta.p, meta.len);
     free(m->meta);
     m->meta = copy;
-    m->meta_len = meta.len;
+    assert(meta.len <= SERF_META_MAX);
+    m->meta_len = (uint16_t)meta.len;
     learn_lan(s, m);
 }
 
@@ -160,12 +161,31 @@ bool pick_alive(const struct serf *s, const struct member *m)
     return m->in_list && m->state == NODE_ALIVE;
 }
 
-/* Reservoir sampling: each that fits is equally likely. */
+#define GUESS_FROM 64 /* members; from here on a few guesses find what is wanted */
+#define GUESSES    4  /* for each wanted one */
+
+static bool picked(struct member *const *ret, size_t n, const struct member *m)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (ret[i] == m)
+            return true;
+    }
+    return false;
+}
+
+/* Reservoir sampling: each that fits is equally likely. Looks at all, so large pools guess first.
+ */
 size_t table_pick(struct serf *s, size_t k, member_pred_fn *pred, struct member **ret)
 {
-    size_t seen = 0;
+    size_t seen = 0, hit = 0;
 
-    for (size_t i = 0; i < s->n; i++) {
+    for (size_t i = 0; s->n >= GUESS_FROM && hit < k && i < k * GUESSES; i++) {
+        struct member *m = s->tab[prng_below(&s->prng, s->n)];
+
+        if (m != s->self && pred(s, m) && !picked(ret, hit, m))
+            ret[hit++] = m;
+    }
+    for (size_t i = 0; hit < k && i < s->n; i++) {
         struct member *m = s->tab[i];
         uint64_t at;
 
@@ -180,5 +200,5 @@ size_t table_pick(struct serf *s, size_t k, member_pred_fn *pred, struct member 
         if (at < k)
             ret[at] = m;
     }
-    return MIN(seen, k);
+    return hit == k ? k : MIN(seen, k);
 }

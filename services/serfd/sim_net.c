@@ -5,9 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "packet.h"
 #include "tags.h"
 
-#define SIM_TIMEOUT_MIN NS_PER_MS
+#define SIM_TURNS_MAX 8 /* ticks in a row after which the next one is due at once */
 
 /* One effect buffer for all nodes: it is large and its use never nests. */
 static struct serf_out sim_out;
@@ -60,24 +61,33 @@ static struct sim_event heap_take(struct sim *sim)
 
 /* ---- effects ---- */
 
-static int64_t draw_delay(struct sim *sim)
+static int64_t draw_delay(struct sim *sim, unsigned from, unsigned to)
 {
-    return sim->delay_min +
+    int64_t far = 0;
+
+    if (sim->far_group && from / sim->far_group != to / sim->far_group)
+        far = sim->far_delay;
+    return far + sim->delay_min +
            (int64_t)prng_below(&sim->prng, (uint64_t)(sim->delay_max - sim->delay_min) + 1);
 }
 
-static bool reachable(const struct sim *sim, unsigned a, unsigned b)
+static bool reachable(const struct sim *sim, unsigned from, unsigned to)
 {
-    return sim->side[a] == sim->side[b];
+    return sim->side[from] == sim->side[to] &&
+           !(sim->cut && sim->cut[(size_t)from * sim->n_nodes + to]);
+}
+
+/* Both ways, as a connection needs it. */
+static bool connected(const struct sim *sim, unsigned a, unsigned b)
+{
+    return reachable(sim, a, b) && reachable(sim, b, a);
 }
 
 static int node_by_addr(const struct sim *sim, const struct gossip_addr *addr)
 {
-    for (unsigned i = 0; i < sim->n_nodes; i++) {
-        if (gossip_addr_eq(&sim->nodes[i].addr, addr))
-            return (int)i;
-    }
-    return -1;
+    unsigned i = (unsigned)addr->ip[1] * 256 + addr->ip[2] - 1;
+
+    return i < sim->n_nodes && gossip_addr_eq(&sim->nodes[i].addr, addr) ? (int)i : -1;
 }
 
 static void put_event(struct sim *sim, struct sim_event ev, struct span data)
@@ -97,13 +107,14 @@ static void send_packet(struct sim *sim, unsigned from, const struct gossip_addr
 
     sim->packets++;
     sim->bytes += data.len;
+    assert(data.len <= PACKET_BUDGET + 5); /* and the checksum's five */
     if (to < 0)
         return;
     for (unsigned i = 0; i < copies; i++) {
         if (prng_double(&sim->prng) < sim->loss)
             continue;
         put_event(sim,
-                  (struct sim_event){.at = sim->now + draw_delay(sim),
+                  (struct sim_event){.at = sim->now + draw_delay(sim, from, (unsigned)to),
                                      .type = SIM_PACKET,
                                      .to = (unsigned)to,
                                      .from = from,
@@ -120,8 +131,8 @@ static void dial(struct sim *sim, unsigned from, const struct serf_effect *fx, s
     sim->streams++;
     sim->bytes += data.len;
     sim->nodes[from].dials++;
-    if (to >= 0 && sim->nodes[to].serf && reachable(sim, from, (unsigned)to)) {
-        ev.at = sim->now + 2 * draw_delay(sim);
+    if (to >= 0 && sim->nodes[to].serf && connected(sim, from, (unsigned)to)) {
+        ev.at = sim->now + 2 * draw_delay(sim, from, (unsigned)to);
         ev.to = (unsigned)to;
         ev.life = sim->nodes[to].life;
         put_event(sim, ev, data);
@@ -130,8 +141,8 @@ static void dial(struct sim *sim, unsigned from, const struct serf_effect *fx, s
     ev.type = SIM_DIALED;
     ev.to = from;
     ev.life = sim->nodes[from].life;
-    ev.err = to >= 0 && reachable(sim, from, (unsigned)to) ? -ECONNREFUSED : -ETIMEDOUT;
-    ev.at = sim->now + (ev.err == -ETIMEDOUT ? fx->timeout_ns : 2 * draw_delay(sim));
+    ev.err = to >= 0 && connected(sim, from, (unsigned)to) ? -ECONNREFUSED : -ETIMEDOUT;
+    ev.at = sim->now + (ev.err == -ETIMEDOUT ? fx->timeout_ns : 2 * draw_delay(sim, from, from));
     put_event(sim, ev, (struct span){NULL, 0});
 }
 
@@ -139,6 +150,8 @@ static void note(struct sim *sim, unsigned node, const char *text)
 {
     sim->nodes[node].events += strncmp(text, "user event ", 11) == 0;
     sim->failed_notes += strncmp(text, "member failed", 13) == 0;
+    if (sim->on_note)
+        sim->on_note(sim, node, text);
     if (sim->verbose)
         printf("%9.3f %s: %s\n", (double)sim->now / 1e9, sim->nodes[node].name, text);
 }
@@ -149,7 +162,7 @@ static void carry_out(struct sim *sim, unsigned node, const struct sim_event *ev
     for (size_t i = 0; i < sim_out.n; i++) {
         const struct serf_effect *fx = &sim_out.effects[i];
         struct span data = serf_out_data(&sim_out, fx);
-        struct sim_event back = {.type = SIM_DIALED, .at = sim->now + draw_delay(sim)};
+        struct sim_event back = {.type = SIM_DIALED, .at = sim->now + draw_delay(sim, node, node)};
 
         switch (fx->type) {
         case SERF_FX_SEND:
@@ -164,7 +177,11 @@ static void carry_out(struct sim *sim, unsigned node, const struct sim_event *ev
             back.from = node;
             back.life = sim->nodes[ev->from].life;
             back.id = ev->id;
-            back.err = data.len == 0 || !reachable(sim, node, ev->from) ? -ECONNRESET : 0;
+            back.at = sim->now + draw_delay(sim, node, ev->from);
+            back.err = data.len == 0 || !connected(sim, node, ev->from) ||
+                               prng_double(&sim->prng) < sim->stream_loss
+                           ? -ECONNRESET
+                           : 0;
             put_event(sim, back, data);
             break;
         case SERF_FX_NOTE:
@@ -196,26 +213,61 @@ static void carry_out(struct sim *sim, unsigned node, const struct sim_event *ev
 
 /* ---- steps ---- */
 
-static void check_node(const struct sim *sim, struct sim_node *nd)
+struct watcher {
+    struct sim *sim;
+    unsigned node;
+    size_t members;
+};
+
+/* An incarnation only goes back when the member was gone and forgotten meanwhile. */
+static void check_view(void *user, const struct serf_member_info *m)
 {
+    struct watcher *w = user;
+    int k = node_by_addr(w->sim, &m->addr);
+    struct sim_view *v;
+
+    w->members++;
+    assert(k >= 0 && strcmp(w->sim->nodes[k].name, m->name) == 0); /* nobody invents members */
+    v = &w->sim->views[(size_t)w->node * w->sim->n_nodes + (unsigned)k];
+    assert(m->inc >= v->inc || v->status == SERF_FAILED || v->status == SERF_LEFT ||
+           v->check + 1 < w->sim->nodes[w->node].checks);
+    assert(m->inc <= w->sim->nodes[k].inc_max); /* and nobody outruns the member itself */
+    *v = (struct sim_view){m->inc, m->status, w->sim->nodes[w->node].checks};
+}
+
+static void check_node(struct sim *sim, unsigned node)
+{
+    struct sim_node *nd = &sim->nodes[node];
+    struct watcher w = {sim, node, 0};
     struct serf_member_info self;
     struct serf_stats st;
 
-    (void)sim;
     assert(serf_member_find(nd->serf, nd->name, &self) == 0 && self.self);
     assert(self.inc >= nd->inc); /* an incarnation never goes back within a life */
     nd->inc = self.inc;
+    nd->inc_max = MAX(nd->inc_max, self.inc);
+    if (!sim->views && sim->steps % 1000)
+        return; /* large pools: now and then */
     serf_stats_get(nd->serf, &st);
-    assert(st.member_queue <= SERF_MEMBERS_MAX);
+    assert(st.member_time >= nd->clocks[0] && st.event_time >= nd->clocks[1] &&
+           st.query_time >= nd->clocks[2]);
+    nd->clocks[0] = st.member_time;
+    nd->clocks[1] = st.event_time;
+    nd->clocks[2] = st.query_time;
     assert(st.member_queue <= (size_t)sim->n_nodes); /* one message a name */
     assert(st.intent_queue <= 4096 && st.event_queue <= 4096 && st.query_queue <= 4096);
     assert(st.members <= (size_t)sim->n_nodes);
+    if (!sim->views)
+        return;
+    nd->checks++;
+    serf_members_each(nd->serf, check_view, &w);
+    assert(w.members == st.members);
 }
 
 static void arm(struct sim *sim, unsigned node)
 {
     struct sim_node *nd = &sim->nodes[node];
-    int64_t at = MAX(serf_deadline(nd->serf).ns, sim->now);
+    int64_t at = MAX(serf_deadline(nd->serf).ns - nd->clock_ahead, sim->now);
 
     if (at == nd->tick_at)
         return;
@@ -228,10 +280,15 @@ static int step(struct sim *sim, unsigned node, struct serf_event *ev, const str
     struct sim_node *nd = &sim->nodes[node];
     int r;
 
-    ev->now.ns = sim->now;
+    ev->now.ns = sim->now + nd->clock_ahead;
     serf_out_reset(&sim_out);
     r = serf_step(nd->serf, ev, &sim_out);
-    check_node(sim, nd);
+    sim->steps++;
+    assert(sim_out.dropped == 0);
+    if (ev->type == SERF_EV_TICK)
+        nd->turns = serf_deadline(nd->serf).ns > ev->now.ns ? 0 : nd->turns + 1;
+    assert(nd->turns <= SIM_TURNS_MAX); /* it does not spin */
+    check_node(sim, node);
     carry_out(sim, node, why);
     arm(sim, node);
     return r;
@@ -316,20 +373,48 @@ void sim_init(struct sim *sim, uint64_t seed, unsigned n_nodes)
         struct sim_node *nd = &sim->nodes[i];
 
         (void)snprintf(nd->name, sizeof(nd->name), "n%u.west", i);
-        nd->addr = (struct gossip_addr){{127, 0, (uint8_t)(i + 1), 1}, 4, 4648};
+        nd->addr =
+            (struct gossip_addr){{127, (uint8_t)((i + 1) / 256), (uint8_t)(i + 1), 1}, 4, 4648};
     }
+    if (n_nodes <= SIM_VIEWS_MAX)
+        sim->views = xcalloc((size_t)n_nodes * n_nodes, sizeof(*sim->views));
+}
+
+static void put_meta(const struct sim_node *nd, struct strbuf *out)
+{
+    char version[16];
+    const struct tag tags[] = {{"role", "nomad"}, {"region", "west"}, {"dc", "dc1"},
+                               {"vsn", "1"},      {"build", "0.1.0"}, {"port", "4647"},
+                               {"tags", version}};
+    int r;
+
+    (void)snprintf(version, sizeof(version), "%u", nd->tags);
+    r = tags_put(out, tags, ARRAY_LEN(tags));
+    assert(r == 0);
+}
+
+void sim_retag(struct sim *sim, unsigned node)
+{
+    struct serf_event ev = {.type = SERF_EV_TAGS};
+    struct strbuf meta = STRBUF_INIT;
+    int r;
+
+    sim->nodes[node].tags++;
+    put_meta(&sim->nodes[node], &meta);
+    ev.data = (struct span){(const uint8_t *)meta.data, meta.len};
+    r = sim_order(sim, node, &ev);
+    assert(r == 0);
+    strbuf_fini(&meta);
 }
 
 void sim_start(struct sim *sim, unsigned node)
 {
-    static const struct tag tags[] = {{"role", "nomad"}, {"region", "west"}, {"dc", "dc1"},
-                                      {"vsn", "1"},      {"build", "0.1.0"}, {"port", "4647"}};
     struct sim_node *nd = &sim->nodes[node];
     struct strbuf meta = STRBUF_INIT;
     struct serf_options o = {.name = nd->name, .addr = nd->addr, .seed = prng_u64(&sim->prng)};
-    int r = tags_put(&meta, tags, ARRAY_LEN(tags));
 
-    assert(r == 0 && !nd->serf);
+    assert(!nd->serf);
+    put_meta(nd, &meta);
     serf_options_default(&o);
     o.meta = (struct span){(const uint8_t *)meta.data, meta.len};
     if (sim->options)
@@ -340,9 +425,45 @@ void sim_start(struct sim *sim, unsigned node)
     nd->stalled_until = 0;
     nd->tick_at = -1;
     nd->joins_ok = nd->joins_failed = 0;
-    nd->serf = serf_new(&o, (struct mono_ns){sim->now});
+    nd->serf = serf_new(&o, (struct mono_ns){sim->now + nd->clock_ahead});
+    memset(nd->clocks, 0, sizeof(nd->clocks));
+    if (sim->views)
+        memset(&sim->views[(size_t)node * sim->n_nodes], 0, sim->n_nodes * sizeof(*sim->views));
+    check_node(sim, node);
     arm(sim, node);
     strbuf_fini(&meta);
+}
+
+void sim_start_again(struct sim *sim, unsigned node)
+{
+    struct serf_event ev = {.type = SERF_EV_CLOCKS};
+
+    memcpy(ev.clocks, sim->nodes[node].clocks, sizeof(ev.clocks));
+    sim_start(sim, node);
+    (void)sim_order(sim, node, &ev);
+}
+
+void sim_cut(struct sim *sim, unsigned from, unsigned to)
+{
+    assert(sim->n_nodes <= SIM_VIEWS_MAX);
+    if (!sim->cut)
+        sim->cut = xcalloc((size_t)sim->n_nodes * sim->n_nodes, 1);
+    sim->cut[(size_t)from * sim->n_nodes + to] = 1;
+}
+
+void sim_heal(struct sim *sim)
+{
+    memset(sim->side, 0, sizeof(sim->side));
+    free(sim->cut);
+    sim->cut = NULL;
+}
+
+void sim_step_clock(struct sim *sim, unsigned node, int64_t ns)
+{
+    assert(ns >= 0);
+    sim->nodes[node].clock_ahead += ns;
+    if (sim->nodes[node].serf)
+        arm(sim, node);
 }
 
 void sim_crash(struct sim *sim, unsigned node)
@@ -370,6 +491,8 @@ void sim_fini(struct sim *sim)
     for (size_t i = 0; i < sim->n; i++)
         free(sim->heap[i].data);
     free(sim->heap);
+    free(sim->views);
+    free(sim->cut);
     serf_out_fini(&sim_out);
 }
 
@@ -382,17 +505,36 @@ enum serf_status sim_status(const struct sim *sim, unsigned node, unsigned other
     return m.status;
 }
 
+static void count_alive(void *user, const struct serf_member_info *m)
+{
+    struct watcher *w = user;
+    int k = node_by_addr(w->sim, &m->addr);
+    bool up = k >= 0 && w->sim->nodes[k].serf && !w->sim->nodes[k].left;
+    struct span tags = {NULL, 0};
+    char want[16];
+
+    (void)tags_find(m->meta, "tags", &tags);
+    (void)snprintf(want, sizeof(want), "%u", k >= 0 ? w->sim->nodes[k].tags : 0);
+    if ((m->status == SERF_ALIVE) != up || (up && !span_is(tags, want)))
+        w->members = w->sim->n_nodes + 1; /* one wrong view is enough */
+    else if (up)
+        w->members++;
+}
+
 bool sim_converged(const struct sim *sim)
 {
+    size_t up = 0;
+
+    for (unsigned i = 0; i < sim->n_nodes; i++)
+        up += sim->nodes[i].serf && !sim->nodes[i].left;
     for (unsigned i = 0; i < sim->n_nodes; i++) {
+        struct watcher w = {(struct sim *)sim, i, 0};
+
         if (!sim->nodes[i].serf || sim->nodes[i].left)
             continue;
-        for (unsigned k = 0; k < sim->n_nodes; k++) {
-            bool up = sim->nodes[k].serf && !sim->nodes[k].left;
-
-            if ((sim_status(sim, i, k) == SERF_ALIVE) != up)
-                return false;
-        }
+        serf_members_each(sim->nodes[i].serf, count_alive, &w);
+        if (w.members != up)
+            return false;
     }
     return true;
 }
