@@ -230,6 +230,8 @@ int state_job_row(struct store_txn *t, const char *ns, const char *id, struct st
         .periodic = row.periodic,
         .parameterized = row.parameterized,
         .dispatched = row.dispatched,
+        .dead = row.status == STATE_JOB_DEAD,
+        .submit_time = row.submit_time,
     };
     memcpy(ret->type, row.type, sizeof(ret->type));
     return 0;

@@ -106,6 +106,8 @@ struct state_job {
     char type[17];
     int priority;
     bool stop, stable, periodic, parameterized, dispatched;
+    bool dead; /* its status */
+    int64_t submit_time;
 };
 int state_job_row(struct store_txn *t, const char *ns, const char *id, struct state_job *ret,
                   struct state_meta *m);

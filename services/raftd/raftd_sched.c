@@ -438,6 +438,7 @@ static void on_tick(uv_timer_t *t)
         blocked_prune(s->blocked, now);
     }
     sched_expire(s->rd, now);
+    sched_gc_tick(s->rd, now);
     raftd_wake(s->rd);
 }
 
@@ -491,6 +492,7 @@ void raftd_sched_lead(struct raftd *rd)
     s->restore_at_len = 0;
     s->minute_ns = sched_now() + MINUTE_NS;
     blocked_start(s->blocked, last_change(rd));
+    sched_gc_lead(rd);
     fsm_observe(rd->fsm, on_change, s);
     write_settings(rd);
     uv_timer_start(&s->tick, on_tick, SCHED_TICK_MS, SCHED_TICK_MS);
@@ -542,6 +544,9 @@ bool raftd_sched_request(struct raftd *rd, struct bus_req *req)
     case RPC_EVAL_NACK:
         sched_nack(rd, req);
         return true;
+    case RPC_SYSTEM_GC:
+        sched_gc_request(rd, req);
+        return true;
     case RPC_PLAN_SUBMIT:
         sched_plan(rd, req);
         return true;
@@ -564,6 +569,7 @@ void raftd_sched_new(struct raftd *rd)
     uv_timer_init(rd->ctx->loop, &s->tick);
     s->tick.data = s;
     rd->sched = s;
+    sched_gc_new(rd);
 }
 
 static void free_sched(uv_handle_t *h)
@@ -579,6 +585,7 @@ void raftd_sched_free(struct raftd *rd)
         return;
     sched_plans_drop(rd, true);
     image_free(s->image);
+    sched_gc_free(rd);
     rd->sched = NULL;
     while (s->waiting) {
         struct sched_waiter *w = s->waiting;

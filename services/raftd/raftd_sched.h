@@ -6,6 +6,7 @@
  *     raftd_sched.c    life with the leadership; changes of the state -> broker, blocked, commands
  *     raftd_dequeue.c  schedulers ask for work and say what became of it
  *     raftd_plan.c     plans: checked, proposed, answered
+ *     raftd_gc.c       what is of no use any more is deleted
  */
 #pragma once
 
@@ -64,6 +65,7 @@ struct raftd_sched {
     struct plan_wait *plan_waits, **plan_waits_end; /* nothing is left of them */
     size_t plans_held;
     uint64_t plans_seq, plans_done; /* given out; the last one that is through */
+    struct sched_gc *gc;
     uv_timer_t tick;
     int64_t minute_ns; /* when the next look at what happens once a minute is due */
 };
@@ -96,3 +98,12 @@ void sched_plan(struct raftd *rd, struct bus_req *req);
 void sched_plans_run(struct raftd *rd);
 /* Leadership is lost, or the process stops: the image goes, those that wait are answered. */
 void sched_plans_drop(struct raftd *rd, bool stopping);
+
+/* ---- raftd_gc.c ---- */
+
+void sched_gc_new(struct raftd *rd);
+void sched_gc_lead(struct raftd *rd);
+void sched_gc_tick(struct raftd *rd, int64_t now_ns);
+/* System.GarbageCollect: starts a pass without thresholds. Takes req. */
+void sched_gc_request(struct raftd *rd, struct bus_req *req);
+void sched_gc_free(struct raftd *rd);

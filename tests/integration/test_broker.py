@@ -272,6 +272,53 @@ class Settings(steppe.TestCase):
                  ['SchedulerAlgorithm'] == 'spread', 30)
 
 
+class Collector(steppe.TestCase):
+    """What is of no use any more is deleted."""
+
+    def region(self, **kw):
+        s = self.cluster.region('global', server_extra='  num_schedulers = 0\n' + kw.pop('extra', '')).server
+        s.wait_leader()
+        return s
+
+    def fill(self, s):
+        """A stopped job with an ended allocation, a living one with one that goes on. -> the living one's ids"""
+        n = FakeNode(s)
+        w = Worker(s)
+        self.addCleanup(w.close)
+        for name in ('ended', 'living'):
+            s.register(job(name))
+            ev, token, _ = w.one()
+            a = placement(ev, n, 0, 100)
+            w.plan(ev, token, [a])
+            w.finish(ev, token)
+            if name == 'ended':
+                s.delete('/v1/job/ended')
+                ev, token, _ = w.one()
+                w.plan(ev, token, stop=[a])
+                w.finish(ev, token)
+        return a.id
+
+    def gone(self, s):
+        return s.get('/v1/job/ended').status == 404 and not s.get('/v1/job/ended/evaluations').json() and \
+            {a['JobID'] for a in s.get('/v1/allocations').json()} == {'living'}
+
+    def test_when_asked(self):
+        s = self.region()
+        alloc = self.fill(s)
+        self.assertEqual(s.get('/v1/job/ended').json()['Status'], 'dead')
+        self.assertFalse(self.gone(s))
+        self.assertStatus(s.put('/v1/system/gc'), 200)
+        wait_for('the dead job and all of it to be gone', lambda: self.gone(s), 60)
+        self.assertEqual([a['ID'] for a in s.get('/v1/allocations').json()], [alloc])
+        self.assertEqual(s.get('/v1/job/living').json()['Status'], 'running')
+
+    def test_by_age(self):
+        s = self.region(extra='  job_gc_interval = "200ms"\n  job_gc_threshold = "0s"\n  eval_gc_threshold = "0s"\n')
+        self.fill(s)
+        wait_for('the dead job and all of it to be gone', lambda: self.gone(s), 60)
+        self.assertEqual(s.get('/v1/job/living').json()['Status'], 'running')
+
+
 class Three(steppe.TestCase):
     """Three servers: whatever dies, each evaluation is done once in the end."""
 
