@@ -93,12 +93,6 @@ static int node_get(struct query *q)
     return state_node_get(q->t, q->id, q->out, &q->meta, &q->e);
 }
 
-static int node_list(struct query *q)
-{
-    watch_table(q, STATE_NODES);
-    return state_node_list(q->t, q->env->prefix, NULL, q->out, &q->meta, &q->e);
-}
-
 static int alloc_get(struct query *q)
 {
     if (q->w)
@@ -181,6 +175,17 @@ static int alloc_list(struct query *q)
     return r;
 }
 
+static int node_list(struct query *q)
+{
+    steppe_NodeListRequest req;
+    int r = decode(q, steppe_NodeListRequest_fields, &req, sizeof(req));
+
+    if (r)
+        return r;
+    watch_table(q, STATE_NODES);
+    return state_node_list(q->t, q->env->prefix, req.resources, NULL, q->out, &q->meta, &q->e);
+}
+
 static int job_allocations(struct query *q)
 {
     steppe_JobAllocationsRequest req;
@@ -259,7 +264,7 @@ static const struct query_method {
     {RPC_EVAL_GET,        QUERY_ID,      eval_get,        "eval not found"},
     {RPC_EVAL_LIST,       QUERY_NO_BODY, eval_list,       NULL},
     {RPC_NODE_GET,        QUERY_ID,      node_get,        "node not found"},
-    {RPC_NODE_LIST,       QUERY_NO_BODY, node_list,       NULL},
+    {RPC_NODE_LIST,       QUERY_OWN,     node_list,       NULL},
     {RPC_JOB_ALLOCATIONS, QUERY_OWN,     job_allocations, NULL},
     {RPC_EVAL_ALLOCATIONS, QUERY_ID,     eval_allocations, NULL},
     {RPC_NODE_ALLOCS,     QUERY_ID,      node_allocs,     NULL},

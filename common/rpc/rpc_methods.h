@@ -50,7 +50,7 @@ enum rpc_flags {
     X(NODE_REGISTER,       40, "Node.Register",            RAFTD, RPC_WRITE, NodeRegisterRequest, NodeUpdateResponse) \
     X(NODE_UPDATE_STATUS,  41, "Node.UpdateStatus",        RAFTD, RPC_WRITE, NodeUpdateStatusRequest, NodeUpdateResponse) \
     X(NODE_GET,            42, "Node.GetNode",             RAFTD, RPC_READ,  NodeSpecificRequest, Node)             \
-    X(NODE_LIST,           43, "Node.List",                RAFTD, RPC_READ,  Empty, NodeListResponse)               \
+    X(NODE_LIST,           43, "Node.List",                RAFTD, RPC_READ,  NodeListRequest, NodeListResponse)      \
     X(NODE_DEREGISTER,     44, "Node.Deregister",          RAFTD, RPC_WRITE, NodeSpecificRequest, GenericResponse)  \
     X(NODE_ELIGIBILITY,    45, "Node.UpdateEligibility",   RAFTD, RPC_WRITE, NodeEligibilityRequest, NodeEligibilityResponse) \
     X(NODE_ALLOCS,         46, "Node.GetAllocs",           RAFTD, RPC_READ,  NodeSpecificRequest, AllocsResponse)   \

@@ -64,7 +64,7 @@ static void check_queries(struct store *store)
     REQUIRE(state_eval_list(t, "*", "", NULL, &body, &m, &e) == 0);
     REQUIRE(row_is_fields(strbuf_bytes(&body)));
     strbuf_reset(&body);
-    REQUIRE(state_node_list(t, "", NULL, &body, &m, &e) == 0);
+    REQUIRE(state_node_list(t, "", false, NULL, &body, &m, &e) == 0);
     REQUIRE(row_is_fields(strbuf_bytes(&body)));
     strbuf_reset(&body);
     REQUIRE(state_search(t, "*", "", "all", &body, &m, &e) == 0);

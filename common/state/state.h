@@ -65,8 +65,9 @@ int state_eval_list(struct store_txn *t, const char *ns, const char *prefix,
 int state_node_get(struct store_txn *t, const char *id, struct strbuf *body, struct state_meta *m,
                    struct errtext *e);
 /* Watch table STATE_NODES. */
-int state_node_list(struct store_txn *t, const char *prefix, struct state_page *page,
-                    struct strbuf *body, struct state_meta *m, struct errtext *e);
+int state_node_list(struct store_txn *t, const char *prefix, bool resources,
+                    struct state_page *page, struct strbuf *body, struct state_meta *m,
+                    struct errtext *e);
 /* Body: SearchResponse without last_contact and known_leader. Contexts "jobs" "evals" "nodes", ""
  * and "all" for each of them; another one that Nomad knows gives no matches, an unknown one
  * STATE_E_INVALID. At most 20 ids each. */

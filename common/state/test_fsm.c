@@ -494,6 +494,7 @@ static const char *node_line(const char *id)
     struct store_txn *t;
     struct errtext text;
     struct state_node row;
+    steppe_NodeListResponse list;
     steppe_Node node;
     size_t n;
 
@@ -517,9 +518,19 @@ static const char *node_line(const char *id)
         ck_assert_int_eq(node.events[i].timestamp % NS_PER_SEC, 0);
     }
     strbuf_reset(&body);
-    ck_assert_int_eq(state_node_list(t, "", NULL, &body, &meta, &text), 0);
+    ck_assert_int_eq(state_node_list(t, "", false, NULL, &body, &meta, &text), 0);
     ck_assert_uint_eq(list_count(&body), 1);
+    strbuf_reset(&body);
+    ck_assert_int_eq(state_node_list(t, "", true, NULL, &body, &meta, &text), 0);
+    ck_assert_int_eq(
+        row_decode(steppe_NodeListResponse_fields, strbuf_bytes(&body), &list, sizeof(list)), 0);
+    ck_assert_str_eq(list.nodes[0].id, id);
+    ck_assert_str_eq(list.nodes[0].status, node.status);
+    ck_assert(list.nodes[0].has_node_resources && list.nodes[0].has_reserved_resources);
+    ck_assert_int_eq(list.nodes[0].node_resources.memory.memory_mb,
+                     node.node_resources.memory.memory_mb);
     store_abort(t);
+    row_release(steppe_NodeListResponse_fields, &list);
     row_release(steppe_Node_fields, &node);
     strbuf_fini(&body);
     return line;

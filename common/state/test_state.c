@@ -147,7 +147,7 @@ static const char *node_error(const char *id, bool whole)
 {
     strbuf_reset(&body);
     ck_assert_int_eq(whole ? state_node_get(txn, id, &body, &meta, &text)
-                           : state_node_list(txn, id, NULL, &body, &meta, &text),
+                           : state_node_list(txn, id, false, NULL, &body, &meta, &text),
                      STATE_E_INVALID);
     return text.text;
 }
@@ -189,7 +189,7 @@ START_TEST(test_nodes)
     int n = 0;
 
     strbuf_reset(&body);
-    ck_assert_int_eq(state_node_list(txn, "00000000", NULL, &body, &meta, &text), 0);
+    ck_assert_int_eq(state_node_list(txn, "00000000", false, NULL, &body, &meta, &text), 0);
     ck_assert_uint_eq(meta.index, 6);
     ck_assert_int_eq(
         row_decode(steppe_NodeListResponse_fields, strbuf_bytes(&body), &list, sizeof(list)), 0);

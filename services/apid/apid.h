@@ -180,7 +180,7 @@ apid_handler apid_jobs_register, apid_jobs_parse, apid_validate_job, apid_job, a
     apid_agent_force_leave, apid_agent_keyring, apid_raft_configuration, apid_raft_peer,
     apid_scheduler_config, apid_system_gc, apid_metrics, apid_ui;
 
-apid_handler apid_allocations, apid_allocation, apid_deployment, apid_system_reconcile;
+apid_handler apid_nodes, apid_allocations, apid_allocation, apid_deployment, apid_system_reconcile;
 void apid_job_allocations(struct apid_req *r, const char *id);
 void apid_job_deployments(struct apid_req *r, const char *id);
 /* The newest one, or null. */

@@ -78,6 +78,25 @@ static void evaluate(struct apid_req *r, const char *id)
     pb_release(steppe_NodeEvaluateResponse_fields, &rep);
 }
 
+void apid_nodes(struct apid_req *r)
+{
+    _cleanup_(strbuf_fini) struct strbuf req = STRBUF_INIT;
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_NodeListRequest msg = {0};
+    steppe_Request env;
+    size_t len;
+    bool bad;
+
+    msg.resources = apid_param_bool(r, "resources", &bad);
+    if (bad)
+        return;
+    (void)wire_encode(steppe_NodeListRequest_fields, &msg, &req);
+    if (!apid_env(r, RPC_NODE_LIST, &env) || !apid_read(r, &env, req.data, req.len, &body, &len))
+        return;
+    r->meta = true;
+    apid_render(r, &steppe_NodeListStub_json, true, body, len);
+}
+
 void apid_node(struct apid_req *r)
 {
     const char *rest = apid_path_rest(r, "/v1/node/");

@@ -30,7 +30,7 @@ static const struct apid_route routes[] = {
     {"/v1/deployments",               APID_GET,        NULL,                   RPC_DEPLOYMENT_LIST, &steppe_Deployment_json, true},
     {"/v1/deployment/",               ANY_OTHER,       apid_deployment},
     {"/v1/search",                    WRITE,           apid_search},
-    {"/v1/nodes",                     APID_GET,        NULL,                   RPC_NODE_LIST, &steppe_NodeListStub_json, true},
+    {"/v1/nodes",                     APID_GET,        apid_nodes},
     {"/v1/node/",                     ANY,             apid_node},
     {"/v1/client/stats",              ANY_OTHER,       apid_client_stats},
     {"/v1/client/gc",                 ANY_OTHER,       apid_client_gc},
