@@ -129,6 +129,31 @@ client {
   cpu_total_compute = 0 # MHz; 0: detected
   memory_total_mb   = 0 # 0: detected
 
+  max_kill_timeout = "30s" # longest time that a task may have to end
+
+  # When folders of ended allocations are removed: looked at each gc_interval, at more of them than
+  # gc_max_allocs, at a fuller disk.
+  gc_interval              = "1m"
+  gc_max_allocs            = 50
+  gc_disk_usage_threshold  = 80
+  gc_inode_usage_threshold = 70
+
+  cgroup_parent = "/nomad" # control groups of tasks are made below it
+
+  # What is not for tasks.
+  reserved {
+    cpu            = 0 # MHz
+    memory         = 0 # MiB
+    disk           = 0 # MiB
+    reserved_ports = "" # for example "22,80,8500-8600"
+  }
+
+  # What tasks of the exec driver see of this machine (read-only), and where. Empty: /bin /etc /lib
+  # /lib32 /lib64 /run/resolvconf /sbin /usr.
+  chroot_env {
+    # "/usr/bin" = "/bin"
+  }
+
   # (reload) Facts about this node, for constraints of jobs.
   meta {
     # rack = "r1"
@@ -144,6 +169,13 @@ client {
     retry_join     = []
     retry_interval = "30s"
     retry_max      = 0
+  }
+}
+
+# Settings of a driver. raw_exec runs tasks as they are, without any fence: off unless enabled.
+plugin "raw_exec" {
+  config {
+    enabled = false
   }
 }
 

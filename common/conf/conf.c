@@ -43,7 +43,7 @@ struct conf *conf_free(struct conf *c)
             free(*(char **)at);
         else if (conf_row_is_list(row))
             conf_list_fini(at);
-        else if (row->type == CONF_MAP)
+        else if (row->type == CONF_MAP || row->type == CONF_PLUGINS)
             conf_map_fini(at);
     }
     conf_list_fini(&c->files);

@@ -83,6 +83,12 @@ struct conf_server {
     struct conf_list enabled_schedulers; /* service batch system; empty = all */
 };
 
+/* What is not for tasks. */
+struct conf_reserved {
+    int cpu, memory, disk; /* MHz, MiB, MiB */
+    char *reserved_ports;  /* "22,80,8500-8600" */
+};
+
 struct conf_client {
     bool enabled;
     char *state_dir, *alloc_dir; /* defaults DATA_DIR/client, DATA_DIR/alloc */
@@ -92,6 +98,14 @@ struct conf_client {
     struct conf_map meta, options;
     char *network_interface;
     int cpu_total_compute, memory_total_mb; /* 0 = detected */
+    struct conf_map chroot_env;             /* exec: folder of this machine -> in the task's root */
+    int64_t max_kill_timeout;               /* 30s: longest a task may have to end */
+    char *cgroup_parent;                    /* "/nomad" */
+    int64_t gc_interval;                    /* 1m: between two looks at what may be removed */
+    int gc_max_allocs;                      /* 50: more folders than that: the oldest ended go */
+    double gc_disk_usage_threshold;         /* 80: percent of the alloc_dir's disk */
+    double gc_inode_usage_threshold;        /* 70 */
+    struct conf_reserved reserved;
 };
 
 struct conf_autopilot {
@@ -137,6 +151,8 @@ struct conf {
     struct conf_autopilot autopilot;
     struct conf_limits limits;
     struct conf_gossip gossip;
+    struct conf_map
+        plugins; /* "raw_exec.enabled" -> "true": scalars of plugin "raw_exec" { config {} } */
     struct conf_map http_api_response_headers;
     struct conf_list files;     /* configuration files that were read, in order */
     struct conf_list no_effect; /* keys that were accepted but have no effect yet */

@@ -39,6 +39,7 @@ enum conf_type {
     CONF_TITLED,    /* block with a title and rows of its own, repeatable */
     CONF_OPAQUE,    /* block whose inside is not looked at */
     CONF_OPAQUE_TITLED,
+    CONF_PLUGINS, /* the same, but its scalars go into a map: "TITLE.LAST_NAME" -> value */
 };
 
 enum {

@@ -49,6 +49,47 @@ static int load_map(struct conf_loader *l, const struct conf_row *row, json_t *o
     return 0;
 }
 
+/* The scalars of an object and of all in it, as "TITLE.NAME". */
+static int load_plugin(struct conf_loader *l, const struct conf_row *row, const char *title,
+                       json_t *v, unsigned depth)
+{
+    const char *name;
+    json_t *value;
+    size_t i;
+    int r = 0;
+
+    if (json_is_array(v)) {
+        json_array_foreach(v, i, value) if (r == 0 && depth < CONF_DEPTH_MAX) r =
+            load_plugin(l, row, title, value, depth + 1);
+        return r;
+    }
+    json_object_foreach(v, name, value)
+    {
+        char *text = scalar_text(value);
+        char *key = xasprintf("%s.%s", title, name);
+
+        if (text)
+            r = conf_value_map_put(l->conf, row, key, text, l->e);
+        else if (depth < CONF_DEPTH_MAX)
+            r = load_plugin(l, row, title, value, depth + 1);
+        free(text);
+        free(key);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+static int load_plugins(struct conf_loader *l, const struct conf_row *row, json_t *obj)
+{
+    const char *title;
+    json_t *v;
+    int r = 0;
+
+    json_object_foreach(obj, title, v) if (r == 0) r = load_plugin(l, row, title, v, 0);
+    return r ? conf_loader_error(l, row, r) : 0;
+}
+
 static int load_titled(struct conf_loader *l, const struct conf_row *row, json_t *obj,
                        unsigned depth)
 {
@@ -82,6 +123,8 @@ static int load_objects(struct conf_loader *l, const struct conf_row *row, json_
             return conf_loader_error(l, row, err_set(l->e, -EINVAL, "is not a block"));
         if (row->type == CONF_MAP)
             r = load_map(l, row, obj);
+        else if (row->type == CONF_PLUGINS)
+            r = load_plugins(l, row, obj);
         else if (row->type == CONF_TITLED)
             r = load_titled(l, row, obj, depth);
         else

@@ -34,7 +34,8 @@ void conf_loader_seen(struct conf_loader *l, const struct conf_row *row)
     if (row->offset == CONF_NO_EFFECT && !conf_row_is_block(row) &&
         !conf_list_has(&l->conf->no_effect, row->path))
         conf_list_add(&l->conf->no_effect, row->path);
-    if (row->type >= CONF_OPAQUE && !conf_list_has(&l->conf->no_effect, row->path))
+    if (row->type >= CONF_OPAQUE && row->offset == CONF_NO_EFFECT &&
+        !conf_list_has(&l->conf->no_effect, row->path))
         conf_list_add(&l->conf->no_effect, row->path);
     if (!l->file)
         return;
@@ -97,9 +98,10 @@ static cfg_opt_t *build_opts(const char *block)
             continue;
         o->type = CFGT_SEC;
         o->subopts = build_opts(row->path);
-        if (row->type == CONF_MAP)
+        if (row->type == CONF_MAP || row->type == CONF_PLUGINS)
             o->flags |= CFGF_KEYSTRVAL;
-        if (row->type == CONF_TITLED || row->type == CONF_OPAQUE_TITLED)
+        if (row->type == CONF_TITLED || row->type == CONF_OPAQUE_TITLED ||
+            row->type == CONF_PLUGINS)
             o->flags |= CFGF_MULTI | CFGF_TITLE;
     }
     return opts;
@@ -128,6 +130,20 @@ static int take_map(struct conf_loader *l, const struct conf_row *row, cfg_t *se
     return 0;
 }
 
+static int take_plugin(struct conf_loader *l, const struct conf_row *row, cfg_t *sec)
+{
+    for (cfg_opt_t *o = sec->opts; o && o->name; o++) {
+        const char *value = o->nvalues ? o->values[0]->string : NULL;
+        char *key = xasprintf("%s.%s", cfg_title(sec), o->name);
+        int r = value ? conf_value_map_put(l->conf, row, key, value, l->e) : 0;
+
+        free(key);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
 static int take_list(struct conf_loader *l, const struct conf_row *row, cfg_opt_t *opt)
 {
     const char **items = xcalloc(opt->nvalues, sizeof(*items));
@@ -149,6 +165,8 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt)
     l->line = (unsigned)cfg->line;
     if (row->type == CONF_MAP)
         r = take_map(l, row, cfg_opt_getnsec(opt, 0));
+    else if (row->type == CONF_PLUGINS)
+        r = take_plugin(l, row, cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1));
     else if (conf_row_is_list(row))
         r = take_list(l, row, opt);
     else if (!conf_row_is_block(row))

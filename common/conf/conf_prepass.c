@@ -18,7 +18,8 @@ struct prepass {
     const char *p, *end;
     unsigned line;
     unsigned depth;
-    bool quiet; /* inside a block that is not looked at: only its newlines come out */
+    bool plugin; /* the block at the top is one of a plugin */
+    bool quiet;  /* inside a block that is not looked at: only its newlines come out */
     struct strbuf out;
     struct errtext *e;
 };
@@ -372,7 +373,7 @@ static bool is_opaque(const char *key)
 {
     const struct conf_row *row = conf_row_find(key);
 
-    return row && (row->type == CONF_OPAQUE || row->type == CONF_OPAQUE_TITLED);
+    return row && row->type >= CONF_OPAQUE;
 }
 
 /* The part after a key: titles and a block, or "=" and a value. */
@@ -406,6 +407,33 @@ static int parse_rest(struct prepass *s, const char *key)
     return parse_body(s, s->line, key);
 }
 
+/* Inside of a plugin's block, however deep: what is a scalar comes out as KEY = VALUE. */
+static int parse_plugin_item(struct prepass *s, const char *from, size_t len)
+{
+    int r = skip(s);
+
+    if (r)
+        return r;
+    if (peek(s) != '=')
+        return parse_rest(s, "config");
+    s->p++;
+    r = skip(s);
+    if (r)
+        return r;
+    if (peek(s) == '{')
+        return parse_body(s, s->line, "config");
+    if (peek(s) == '[')
+        return parse_list(s);
+    s->quiet = false;
+    emit(s, " ");
+    strbuf_add(&s->out, from, len);
+    emit(s, "=");
+    r = parse_scalar(s);
+    emit(s, " ");
+    s->quiet = true;
+    return r;
+}
+
 static int parse_item(struct prepass *s)
 {
     char key[128];
@@ -417,6 +445,8 @@ static int parse_item(struct prepass *s)
     if (r)
         return r;
     len = (size_t)(s->p - from);
+    if (s->quiet && s->plugin && *from != '"')
+        return parse_plugin_item(s, from, len);
     if (*from == '"' && len >= 2) {
         from++;
         len -= 2;
@@ -440,6 +470,8 @@ static int parse_body(struct prepass *s, unsigned open_line, const char *block)
         s->p++;
         emit(s, "{");
         s->quiet = quiet || (s->depth == 1 && is_opaque(block));
+        if (s->depth == 1)
+            s->plugin = strcmp(block, "plugin") == 0;
     }
     for (;;) {
         r = skip(s);

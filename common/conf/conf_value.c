@@ -328,7 +328,7 @@ int conf_value_set_list(struct conf *c, const struct conf_row *row, const char *
 int conf_value_map_put(struct conf *c, const struct conf_row *row, const char *key,
                        const char *value, struct errtext *e)
 {
-    assert(row->type == CONF_MAP);
+    assert(row->type == CONF_MAP || row->type == CONF_PLUGINS);
     if (!*key)
         return err_set(e, -EINVAL, "an empty key");
     if (strlen(key) + strlen(value) > CONF_STRING_MAX)

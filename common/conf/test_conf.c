@@ -333,8 +333,9 @@ START_TEST(test_tutorial_words)
     ck_assert_str_eq(c->client.options.values[0], "1");
     ck_assert_str_eq(c->advertise.http, "127.0.1.1:14646");
     ck_assert_str_eq(c->addresses.rpc, "127.0.1.1");
-    ck_assert(conf_list_has(&c->no_effect, "plugin"));
-    ck_assert_uint_eq(c->no_effect.n, 1);
+    ck_assert_str_eq(c->plugins.keys[1], "raw_exec.enabled");
+    ck_assert_str_eq(c->plugins.values[1], "true");
+    ck_assert_uint_eq(c->no_effect.n, 0);
     conf_free(c);
 }
 END_TEST

@@ -64,6 +64,7 @@ START_TEST(test_sample_shows_defaults)
         "server.data_dir",
         "client.state_dir",
         "client.alloc_dir",
+        "plugin",
     };
     char *text = read_all(DEPLOY_DIR "/sample.hcl");
     struct conf_list applied, fixed;

@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/prng.h"
+#include "allocs.h"
 #include "bus/bus.h"
 #include "clientd_conn.h"
 #include "fingerprint.h"
@@ -34,6 +35,8 @@ struct clientd {
     char id[37];
     char secret[37];
     steppe_Node node;
+    struct cgroup_host cgroups;
+    struct allocs *allocs;
     uv_timer_t timer;
     struct conn *conn; /* requests from servers and the gateway */
     bool registered, stopping;
@@ -118,6 +121,7 @@ static void on_registered(void *user, int err, const steppe_Reply *rep, const ui
     }
     c->registered = true;
     log_info("node registered node=%s", c->id);
+    allocs_begin(c->allocs);
     clientd_conn_registered(c->conn);
     accepted(c, body, len);
 }
@@ -149,12 +153,22 @@ static void beat(struct clientd *c)
     call(c, RPC_NODE_UPDATE_STATUS, steppe_NodeUpdateStatusRequest_fields, &msg, on_beat);
 }
 
+static void add_drivers(struct clientd *c, const struct conf *conf)
+{
+    struct driver_ctx drivers = {.conf = conf, .cgroups = &c->cgroups, .node_id = c->id};
+
+    cgroup_detect(&c->cgroups);
+    driver_fingerprint(&drivers, &c->node);
+    fingerprint_sort(&c->node);
+}
+
 static void describe(struct clientd *c, const struct conf *conf)
 {
     pb_release(steppe_Node_fields, &c->node);
     c->node = (steppe_Node){
         .id = xstrdup(c->id), .secret_id = xstrdup(c->secret), .status = xstrdup("ready")};
     fingerprint_node(conf, &c->node);
+    add_drivers(c, conf);
     c->node.computed_class = fingerprint_class(&c->node);
 }
 
@@ -177,10 +191,13 @@ int clientd_init(struct svc_ctx *ctx, struct errtext *e)
     if (r == 0)
         r = bus_client_new(ctx->bus, endpoint, &c->routerd, e);
     if (r == 0)
-        r = clientd_conn_new(ctx, c->id, c->secret, NULL, &c->conn, e);
+        r = allocs_new(ctx, c->routerd, c->id, c->secret, &c->allocs, e);
+    if (r == 0)
+        r = clientd_conn_new(ctx, c->id, c->secret, c->allocs, &c->conn, e);
     if (r < 0)
         return r;
     describe(c, conf);
+    allocs_set_node(c->allocs, &c->node);
     register_node(c);
     svc_ready(ctx);
     return 0;
@@ -194,6 +211,22 @@ void clientd_reload(struct svc_ctx *ctx, const struct conf *conf)
     describe(c, conf);
     c->registered = false;
     later(c, 0);
+}
+
+static void on_quiet(void *user)
+{
+    svc_stopped(user);
+}
+
+/* The tasks of a node stay, those of a throw-away one have nowhere to stay. */
+void clientd_stop(struct svc_ctx *ctx)
+{
+    struct clientd *c = ctx->user;
+
+    if (ctx->conf->dev && c)
+        allocs_end_all(c->allocs, on_quiet, ctx);
+    else
+        svc_stopped(ctx);
 }
 
 static void free_clientd(uv_handle_t *timer)
@@ -213,6 +246,7 @@ void clientd_fini(struct svc_ctx *ctx)
     ctx->user = NULL;
     c->stopping = true;
     clientd_conn_free(c->conn);
+    c->allocs = allocs_free(c->allocs);
     bus_client_free(c->routerd);
     uv_close((uv_handle_t *)&c->timer, free_clientd);
 }

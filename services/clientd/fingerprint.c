@@ -212,6 +212,11 @@ static int by_key(const void *a, const void *b)
                   ((const steppe_Node_AttributesEntry *)b)->key);
 }
 
+void fingerprint_sort(steppe_Node *n)
+{
+    qsort(n->attributes, n->attributes_count, sizeof(*n->attributes), by_key);
+}
+
 void fingerprint_node(const struct conf *conf, steppe_Node *n)
 {
     char ip[256];
@@ -245,7 +250,7 @@ void fingerprint_node(const struct conf *conf, steppe_Node *n)
     set(n, "unique.network.ip-address", "%s", ip);
     set(n, "nomad.advertise.address", "%s", conf->advertise.http);
     set(n, "nomad.version", "%s", STEPPE_VERSION);
-    qsort(n->attributes, n->attributes_count, sizeof(*n->attributes), by_key);
+    fingerprint_sort(n);
 }
 
 static void hash_pair(XXH3_state_t *h, const char *key, const char *value)

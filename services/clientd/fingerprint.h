@@ -25,5 +25,7 @@ char *fingerprint_parse_os_release(const char *text, const char *key);
 
 /* Fills a zeroed node from configuration and machine: everything but ids, status and secret. */
 void fingerprint_node(const struct conf *conf, steppe_Node *node);
+/* Attributes by name: after some were added. */
+void fingerprint_sort(steppe_Node *node);
 /* "v1:<number>": equal for nodes that a scheduler may treat alike (no unique.* attributes). */
 char *fingerprint_class(const steppe_Node *node);

@@ -3,9 +3,10 @@
 
 static const struct svc clientd = {
     .name = "clientd",
-    .purpose = "A client node: registers with its region's servers and keeps alive there.",
+    .purpose = "A client node: registers in its region, keeps alive there, runs its allocations.",
     .init = clientd_init,
     .reload = clientd_reload,
+    .stop = clientd_stop,
     .fini = clientd_fini,
 };
 
