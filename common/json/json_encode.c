@@ -222,6 +222,8 @@ static void write_field(struct json_writer *w, const struct json_field *f, const
             write_list(w, f, msg, n);
     } else if (!(f->flags & JSON_F_OPTIONAL) || !is_unset(f, msg)) {
         write_single(w, f, (const char *)msg + f->offset);
+    } else if (f->kind == JSON_MESSAGE && (f->flags & JSON_F_EMPTY)) {
+        write_single(w, f, (const char *)msg + f->offset); /* zeros: nothing was set */
     } else if (f->kind == JSON_MESSAGE || (f->flags & JSON_F_NULLABLE) ||
                (w->flags & JSON_VIEW_API)) {
         json_write_lit(w, "null");

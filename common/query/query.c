@@ -21,6 +21,7 @@ struct query {
     struct bytes body;
     struct strbuf *out;
     struct state_meta meta;
+    struct state_page *page; /* NULL: all at once */
     struct query_watch *w;
     struct errtext e;
 };
@@ -52,7 +53,7 @@ static int job_list(struct query *q)
 {
     watch_table(q, STATE_JOBS);
     watch_table(q, STATE_JOB_SUMMARIES);
-    return state_job_list(q->t, q->env->namespace, q->env->prefix, NULL, q->out, &q->meta);
+    return state_job_list(q->t, q->env->namespace, q->env->prefix, q->page, q->out, &q->meta);
 }
 
 static int job_versions(struct query *q)
@@ -83,7 +84,8 @@ static int eval_get(struct query *q)
 static int eval_list(struct query *q)
 {
     watch_table(q, STATE_EVALS);
-    return state_eval_list(q->t, q->env->namespace, q->env->prefix, NULL, q->out, &q->meta, &q->e);
+    return state_eval_list(q->t, q->env->namespace, q->env->prefix, q->page, q->out, &q->meta,
+                           &q->e);
 }
 
 static int node_get(struct query *q)
@@ -104,7 +106,7 @@ static int eval_allocations(struct query *q)
 {
     if (q->w)
         watch_row(q, STATE_EVAL_ALLOCS, state_key_alloc(q->id, q->w->buf));
-    return state_eval_allocations(q->t, q->id, q->out, &q->meta, &q->e);
+    return state_eval_allocations(q->t, q->id, q->page, q->out, &q->meta, &q->e);
 }
 
 static int node_allocs(struct query *q)
@@ -124,7 +126,7 @@ static int deployment_get(struct query *q)
 static int deployment_list(struct query *q)
 {
     watch_table(q, STATE_DEPLOYMENTS);
-    return state_deployment_list(q->t, q->env->namespace, q->env->prefix, NULL, q->out, &q->meta,
+    return state_deployment_list(q->t, q->env->namespace, q->env->prefix, q->page, q->out, &q->meta,
                                  &q->e);
 }
 
@@ -169,7 +171,7 @@ static int alloc_list(struct query *q)
     if (r)
         return r;
     watch_table(q, STATE_ALLOCS);
-    r = state_alloc_list(q->t, q->env->namespace, q->env->prefix, req.resources, NULL, q->out,
+    r = state_alloc_list(q->t, q->env->namespace, q->env->prefix, req.resources, q->page, q->out,
                          &q->meta, &q->e);
     pb_release(steppe_AllocListRequest_fields, &req);
     return r;
@@ -183,7 +185,7 @@ static int node_list(struct query *q)
     if (r)
         return r;
     watch_table(q, STATE_NODES);
-    return state_node_list(q->t, q->env->prefix, req.resources, NULL, q->out, &q->meta, &q->e);
+    return state_node_list(q->t, q->env->prefix, req.resources, q->page, q->out, &q->meta, &q->e);
 }
 
 static int job_allocations(struct query *q)
@@ -195,7 +197,7 @@ static int job_allocations(struct query *q)
         return r;
     q->id = req.job_id ? req.job_id : "";
     watch_job(q, STATE_JOB_ALLOCS);
-    r = state_job_allocations(q->t, q->env->namespace, q->id, req.all, q->out, &q->meta);
+    r = state_job_allocations(q->t, q->env->namespace, q->id, req.all, q->page, q->out, &q->meta);
     pb_release(steppe_JobAllocationsRequest_fields, &req);
     return r;
 }
@@ -330,11 +332,21 @@ static int run_by_id(struct query *q, const struct query_method *m, const void *
 int query_run(struct store_txn *t, const steppe_Request *env, const void *body, size_t len,
               struct strbuf *out, steppe_Reply *rep, struct query_watch *w)
 {
+    return query_run_part(t, env, body, len, out, rep, w, NULL);
+}
+
+int query_run_part(struct store_txn *t, const steppe_Request *env, const void *body, size_t len,
+                   struct strbuf *out, steppe_Reply *rep, struct query_watch *w,
+                   struct state_page *page)
+{
     const struct query_method *m = find_method(env->method);
-    struct query q = {.t = t, .env = env, .id = "", .out = out, .w = w, .meta = {.found = true}};
+    struct query q = {
+        .t = t, .env = env, .id = "", .out = out, .page = page, .w = w, .meta = {.found = true}};
     int r = STATE_E_INVALID; /* for a row of the table that is none of these */
 
     assert(m);
+    if (page)
+        page->more = false;
     q.body = bytes_of(body, len);
     if (w)
         w->n = 0;

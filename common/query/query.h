@@ -29,3 +29,12 @@ bool query_known(unsigned method);
  */
 int query_run(struct store_txn *t, const steppe_Request *env, const void *body, size_t len,
               struct strbuf *out, steppe_Reply *rep, struct query_watch *w);
+
+/*
+ * The same in parts, for those who must not be away for long: a list stops after about
+ * page->bytes_max bytes, and when page->more is set afterwards, the next call with the same
+ * transaction, out and page appends what follows. Begin with a page of {.bytes_max = n}.
+ */
+int query_run_part(struct store_txn *t, const steppe_Request *env, const void *body, size_t len,
+                   struct strbuf *out, steppe_Reply *rep, struct query_watch *w,
+                   struct state_page *page);

@@ -43,7 +43,7 @@ static void check_allocs(struct store_txn *t, struct strbuf *body)
     strbuf_reset(body);
     REQUIRE(state_deployment_list(t, "*", "", NULL, body, &m, &e) == 0);
     REQUIRE(row_is_fields(strbuf_bytes(body)));
-    REQUIRE(state_job_allocations(t, "default", "web", true, body, &m) == 0);
+    REQUIRE(state_job_allocations(t, "default", "web", true, NULL, body, &m) == 0);
     REQUIRE(state_job_deployments(t, "default", "web", true, body, &m) == 0);
     REQUIRE(state_node_allocations(t, node, body, &m) == 0);
     REQUIRE(state_alloc_get(t, "00000000-0000-4000-8000-000000000a01", body, &m, &e) == 0);

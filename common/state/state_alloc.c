@@ -425,22 +425,35 @@ int state_alloc_list(struct store_txn *t, const char *ns, const char *prefix, bo
 
 typedef int alloc_fn(void *user, const struct state_alloc *a);
 
+/* Part of a list that fn appends to body; page and body may be NULL. */
+struct scan_part {
+    struct state_page *page;
+    const struct strbuf *body;
+    size_t len_before;
+};
+
 /* The allocations whose ids end the keys with this prefix. */
 static int scan_index(struct store_txn *t, enum state_table table, struct bytes prefix,
-                      alloc_fn *fn, void *user)
+                      const struct scan_part *part, alloc_fn *fn, void *user)
 {
+    struct state_page *page = part ? part->page : NULL;
     struct bytes key, value;
     struct store_cursor c;
     int stop = 0, r = store_scan(t, table, prefix, &c);
 
-    while (r == 0 && stop == 0 && (r = store_next(&c, &key, &value)) == 0) {
+    if (r == 0)
+        r = state_list_start(&c, page, &key, &value);
+    for (; r == 0 && stop == 0; r = stop ? r : store_next(&c, &key, &value)) {
         struct state_alloc a;
 
         if (key.len < prefix.len + 16)
             continue; /* a node's own row */
+        if (page && state_list_full(page, part->len_before, part->body, key))
+            break;
         r = alloc_read(t, key.data + key.len - 16, &a);
-        if (r == 0)
-            stop = fn(user, &a);
+        if (r)
+            break;
+        stop = fn(user, &a);
     }
     store_scan_end(&c);
     if (stop)
@@ -453,8 +466,8 @@ static int each_stub(void *user, const struct state_alloc *a)
     return add_stub(user, a);
 }
 
-int state_job_allocs_each(struct store_txn *t, const char *ns, const char *id, alloc_fn *fn,
-                          void *user)
+static int scan_job(struct store_txn *t, const char *ns, const char *id,
+                    const struct scan_part *part, alloc_fn *fn, void *user)
 {
     struct row_key nsid, prefix;
 
@@ -462,7 +475,13 @@ int state_job_allocs_each(struct store_txn *t, const char *ns, const char *id, a
     if (nsid.failed)
         return 0;
     row_key_of_job(&prefix, row_key_bytes(&nsid));
-    return scan_index(t, STATE_JOB_ALLOCS, row_key_bytes(&prefix), fn, user);
+    return scan_index(t, STATE_JOB_ALLOCS, row_key_bytes(&prefix), part, fn, user);
+}
+
+int state_job_allocs_each(struct store_txn *t, const char *ns, const char *id, alloc_fn *fn,
+                          void *user)
+{
+    return scan_job(t, ns, id, NULL, fn, user);
 }
 
 struct job_stubs {
@@ -480,8 +499,9 @@ static int each_job_stub(void *user, const struct state_alloc *a)
 }
 
 int state_job_allocations(struct store_txn *t, const char *ns, const char *id, bool all,
-                          struct strbuf *body, struct state_meta *m)
+                          struct state_page *page, struct strbuf *body, struct state_meta *m)
 {
+    const struct scan_part part = {page, body, body->len};
     struct job_stubs js = {.list = {.jobs = {.t = t}, .body = body}};
     struct state_meta jm = {0};
     struct state_job job = {0};
@@ -493,14 +513,15 @@ int state_job_allocations(struct store_txn *t, const char *ns, const char *id, b
     if (jm.found && !all)
         js.create_index = job.create_index;
     if (r == 0)
-        r = state_job_allocs_each(t, ns, id, each_job_stub, &js);
+        r = scan_job(t, ns, id, &part, each_job_stub, &js);
     strbuf_fini(&js.list.one);
     return r ? r : state_list_end(0, body);
 }
 
-int state_eval_allocations(struct store_txn *t, const char *id, struct strbuf *body,
-                           struct state_meta *m, struct errtext *e)
+int state_eval_allocations(struct store_txn *t, const char *id, struct state_page *page,
+                           struct strbuf *body, struct state_meta *m, struct errtext *e)
 {
+    const struct scan_part part = {page, body, body->len};
     struct stub_list l = {.jobs = {.t = t}, .body = body};
     uint8_t buf[STATE_KEY_MAX];
     struct bytes key = state_key_alloc(id, buf);
@@ -512,7 +533,7 @@ int state_eval_allocations(struct store_txn *t, const char *id, struct strbuf *b
     m->found = true;
     r = state_table_index(t, STATE_ALLOCS, &m->index);
     if (r == 0 && key.data)
-        r = scan_index(t, STATE_EVAL_ALLOCS, key, each_stub, &l);
+        r = scan_index(t, STATE_EVAL_ALLOCS, key, &part, each_stub, &l);
     strbuf_fini(&l.one);
     return r ? r : state_list_end(0, body);
 }
@@ -581,7 +602,7 @@ int state_node_allocations(struct store_txn *t, const char *id, struct strbuf *b
 
     m->found = true;
     if (key.data)
-        r = scan_index(t, STATE_NODE_ALLOCS, key, each_whole, &nw);
+        r = scan_index(t, STATE_NODE_ALLOCS, key, NULL, each_whole, &nw);
     m->index = nw.index;
     if (r == 0 && nw.index == 0)
         r = state_table_index(t, STATE_ALLOCS, &m->index);
@@ -607,7 +628,7 @@ int state_node_allocs_each(struct store_txn *t, const char *node_id, alloc_fn *f
     uint8_t buf[STATE_KEY_MAX];
     struct bytes key = state_key_alloc(node_id, buf);
 
-    return key.data ? scan_index(t, STATE_NODE_ALLOCS, key, each_live, &l) : 0;
+    return key.data ? scan_index(t, STATE_NODE_ALLOCS, key, NULL, each_live, &l) : 0;
 }
 
 /* ---- clients ---- */

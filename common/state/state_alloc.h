@@ -34,10 +34,10 @@ int state_alloc_list(struct store_txn *t, const char *ns, const char *prefix, bo
                      struct errtext *e);
 /* By id; all: also of purged jobs that had this id. Watch STATE_JOB_ALLOCS, NSID. */
 int state_job_allocations(struct store_txn *t, const char *ns, const char *id, bool all,
-                          struct strbuf *body, struct state_meta *m);
+                          struct state_page *page, struct strbuf *body, struct state_meta *m);
 /* Watch STATE_EVAL_ALLOCS, state_key_alloc() of the evaluation. */
-int state_eval_allocations(struct store_txn *t, const char *id, struct strbuf *body,
-                           struct state_meta *m, struct errtext *e);
+int state_eval_allocations(struct store_txn *t, const char *id, struct state_page *page,
+                           struct strbuf *body, struct state_meta *m, struct errtext *e);
 /* Whole. Watch STATE_NODE_ALLOCS, state_key_node_allocs(any). Body: AllocsResponse. */
 int state_node_allocations(struct store_txn *t, const char *id, struct strbuf *body,
                            struct state_meta *m);

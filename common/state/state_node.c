@@ -170,34 +170,19 @@ int state_nodes_each(struct store_txn *t, int (*fn)(void *user, const struct sta
     return r == STORE_E_NOT_FOUND ? 0 : err_trace(r);
 }
 
-/* The stub with what its node has and keeps for itself, from the node as it registered. */
-static int add_with_resources(struct store_txn *t, struct bytes id, struct bytes row,
-                              struct strbuf *body)
+/* The stub without what its node has and keeps for itself. */
+static int add_without_resources(struct bytes row, struct strbuf *kept, struct strbuf *body)
 {
-    struct bytes stub, spec, total = {0}, reserved = {0};
-    struct row_field f;
-    size_t len;
+    struct bytes stub;
     int r = row_list_content(row, 4, &stub);
 
-    if (r == 0)
-        r = store_get(t, STATE_NODE_SPECS, id, &spec);
     if (r)
-        return r > 0 ? -EBADMSG : r;
-    while (row_next(&spec, &f)) {
-        if (f.tag == steppe_Node_node_resources_tag)
-            total = f.data;
-        else if (f.tag == steppe_Node_reserved_resources_tag)
-            reserved = f.data;
-    }
-    len = body->len;
-    row_bytes(body, steppe_NodeListStub_node_resources_tag, total);
-    row_bytes(body, steppe_NodeListStub_reserved_resources_tag, reserved);
-    len = body->len - len;
-    body->len -= len; /* only measured */
-    row_bytes_head(body, 1, stub.len + len);
-    strbuf_add(body, stub.data, stub.len);
-    row_bytes(body, steppe_NodeListStub_node_resources_tag, total);
-    row_bytes(body, steppe_NodeListStub_reserved_resources_tag, reserved);
+        return r;
+    strbuf_reset(kept);
+    row_copy_fields(kept, stub,
+                    ~(ROW_TAG(steppe_NodeListStub_node_resources_tag) |
+                      ROW_TAG(steppe_NodeListStub_reserved_resources_tag)));
+    row_bytes(body, 1, strbuf_bytes(kept));
     return 0;
 }
 
@@ -205,6 +190,7 @@ int state_node_list(struct store_txn *t, const char *prefix, bool resources,
                     struct state_page *page, struct strbuf *body, struct state_meta *m,
                     struct errtext *e)
 {
+    _cleanup_(strbuf_fini) struct strbuf kept = STRBUF_INIT;
     size_t len_before = body->len;
     struct bytes key, value;
     struct store_cursor c;
@@ -229,9 +215,9 @@ int state_node_list(struct store_txn *t, const char *prefix, bool resources,
             r = -EBADMSG;
             break;
         }
-        if (resources && (r = add_with_resources(t, key, value, body)))
+        if (!resources && (r = add_without_resources(value, &kept, body)))
             break;
-        if (!resources)
+        if (resources)
             strbuf_add(body, value.data + 4, value.len - 4);
     }
     store_scan_end(&c);

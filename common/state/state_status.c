@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define STATUS_MAGIC     UINT64_C(0x5354505354415431) /* "STPSTAT1" */
-#define STATUS_VERSION   1u
+#define STATUS_VERSION   2u
 #define STATUS_PAGE_SIZE 4096
 #define STATUS_TRIES_MAX 10000 /* a writer that died in the middle leaves the sequence odd */
 #define STATUS_CHECK_NS  (100 * NS_PER_MS)
@@ -27,6 +27,7 @@ struct status_body {
     int64_t last_contact;
     uint64_t applied, commit;
     char leader_addr[STATE_STATUS_ADDR_MAX];
+    uint64_t counts[STATE_STATUS_COUNTS_N];
 };
 #define STATUS_WORDS (sizeof(struct status_body) / 8)
 _Static_assert(sizeof(struct status_body) % 8 == 0, "whole words");
@@ -117,6 +118,7 @@ void state_status_put(struct state_status_writer *w, const struct state_status *
     uint64_t words[STATUS_WORDS], seq;
 
     snprintf(body.leader_addr, sizeof(body.leader_addr), "%s", st->leader_addr);
+    memcpy(body.counts, st->counts, sizeof(body.counts));
     memcpy(words, &body, sizeof(body));
     seq = atomic_load_explicit(&w->page->sequence, memory_order_relaxed);
     assert(seq % 2 == 0);
@@ -272,6 +274,7 @@ static int status_read_page(const struct status_page *p, struct mono_ns now,
         .commit = body.commit,
         .beat = beat,
     };
+    memcpy(ret->counts, body.counts, sizeof(ret->counts));
     memcpy(ret->leader_addr, body.leader_addr, sizeof(ret->leader_addr));
     ret->leader_addr[sizeof(ret->leader_addr) - 1] = 0;
     return 0;

@@ -25,6 +25,27 @@ enum state_status_role {
 };
 const char *state_status_role_name(enum state_status_role role);
 
+/* What the leader has to do with evaluations and nodes, by Nomad's names of its gauges, in their
+ * order. Zeros elsewhere. */
+#define STATE_STATUS_COUNTS(X)                                                                     \
+    X(BLOCKED, "nomad.blocked_evals.total_blocked")                                                \
+    X(ESCAPED, "nomad.blocked_evals.total_escaped")                                                \
+    X(BATCH_READY, "nomad.broker.batch.ready")                                                     \
+    X(SERVICE_READY, "nomad.broker.service.ready")                                                 \
+    X(SYSTEM_READY, "nomad.broker.system.ready")                                                   \
+    X(BEHIND, "nomad.broker.total_blocked")                                                        \
+    X(READY, "nomad.broker.total_ready")                                                           \
+    X(UNACKED, "nomad.broker.total_unacked")                                                       \
+    X(WAITING, "nomad.broker.total_waiting")                                                       \
+    X(HEARTBEATS, "nomad.heartbeat.active")                                                        \
+    X(PLANS, "nomad.plan.queue_depth")
+enum state_status_count {
+#define X(id, text) STATE_STATUS_N_##id,
+    STATE_STATUS_COUNTS(X)
+#undef X
+        STATE_STATUS_COUNTS_N
+};
+
 struct state_status {
     uint64_t generation; /* of the store file (store_generation()) */
     enum state_status_role role;
@@ -33,7 +54,8 @@ struct state_status {
     char leader_addr[STATE_STATUS_ADDR_MAX]; /* ip:port of its RPC, "" = not known */
     struct mono_ns last_contact; /* with the leader, 0 = never; on the leader: ignored, it is now */
     uint64_t applied, commit;    /* log indexes */
-    struct mono_ns beat;         /* when this was written */
+    uint64_t counts[STATE_STATUS_COUNTS_N];
+    struct mono_ns beat; /* when this was written */
 };
 
 enum {

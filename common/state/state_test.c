@@ -250,6 +250,9 @@ unsigned test_node_register(struct test_state *ts, const struct test_node *n)
     node.id = stub.id = (char *)n->id;
     node.name = stub.name = (char *)test_or(n->name, "node");
     node.datacenter = stub.datacenter = (char *)"dc1";
+    stub.has_node_resources = stub.node_resources.has_memory = true;
+    stub.node_resources.memory.memory_mb = 512;
+    stub.has_reserved_resources = true;
     REQUIRE(row_encode(steppe_Node_fields, &node, &text[0]) == 0);
     REQUIRE(row_encode(steppe_NodeListStub_fields, &stub, &text[1]) == 0);
     blobs[0] = strbuf_bytes(&text[0]);

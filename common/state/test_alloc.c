@@ -126,7 +126,7 @@ static size_t job_allocs(const char *id, bool all)
     size_t n;
 
     QUERY(steppe_AllocListResponse_fields, &list,
-          state_job_allocations(t, "", id, all, &body, &meta));
+          state_job_allocations(t, "", id, all, NULL, &body, &meta));
     n = list.allocs_count;
     row_release(steppe_AllocListResponse_fields, &list);
     return n;
@@ -138,7 +138,7 @@ static size_t eval_allocs(const char *id)
     size_t n;
 
     QUERY(steppe_AllocListResponse_fields, &list,
-          state_eval_allocations(t, id, &body, &meta, &error));
+          state_eval_allocations(t, id, NULL, &body, &meta, &error));
     n = list.allocs_count;
     row_release(steppe_AllocListResponse_fields, &list);
     return n;

@@ -48,6 +48,19 @@ static long resident_bytes(void)
     return resident * sysconf(_SC_PAGESIZE);
 }
 
+/* The leader's, before those that every server has. */
+static void add_counts(const struct state_status *st, struct metric *m, size_t *n)
+{
+    static const char *const names[] = {
+#define X(id, text) text,
+        STATE_STATUS_COUNTS(X)
+#undef X
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        m[(*n)++] = (struct metric){names[i], (double)st->counts[i]};
+}
+
 void apid_metrics(struct apid_req *r)
 {
     struct apid *a = r->a;
@@ -55,7 +68,8 @@ void apid_metrics(struct apid_req *r)
     struct mallinfo2 heap = mallinfo2();
     struct state_status st = {0};
     bool server = a->status && state_status_read(a->status, clock_mono(), &st) == 0;
-    struct metric gauges[] = {
+    struct metric gauges[STATE_STATUS_COUNTS_N + 7];
+    struct metric own[] = {
         {"raft.appliedIndex", (double)st.applied},
         {"raft.commitIndex", (double)st.commit},
         {"raft.isLeader", st.role == STATE_STATUS_LEADER},
@@ -71,7 +85,7 @@ void apid_metrics(struct apid_req *r)
         {"http.request_seconds", (double)atomic_load(&a->request_ns) / 1e9},
         {"http.requests", (double)atomic_load(&a->requests)},
     };
-    size_t skip = server ? 0 : 5; /* a pure client node has no raft */
+    size_t skip = server ? 0 : 5, n = 0; /* a pure client node has no raft */
     time_t now = time(NULL);
     struct tm tm;
     char text[64];
@@ -84,6 +98,9 @@ void apid_metrics(struct apid_req *r)
     (void)strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S +0000 UTC", &tm);
     strbuf_addc(&r->out, '{');
     add_list(r, "Counters", counters, ARRAY_LEN(counters), true);
-    add_list(r, "Gauges", gauges + skip, ARRAY_LEN(gauges) - skip, false);
+    if (server && st.role == STATE_STATUS_LEADER)
+        add_counts(&st, gauges, &n);
+    memcpy(gauges + n, own + skip, sizeof(own) - skip * sizeof(own[0]));
+    add_list(r, "Gauges", gauges, n + ARRAY_LEN(own) - skip, false);
     strbuf_addf(&r->out, "\"Points\":[],\"Samples\":[],\"Timestamp\":\"%s\"}", text);
 }

@@ -183,6 +183,8 @@ void raftd_sched_run(struct raftd *rd);
 bool raftd_sched_request(struct raftd *rd, struct bus_req *req);
 /* Does a scheduler hold this evaluation? */
 bool raftd_sched_holds(struct raftd *rd, const char *eval_id, const char *token);
+/* Fills in st->counts, on the leader. */
+void raftd_sched_counts(const struct raftd *rd, struct state_status *st);
 /* A server has failed: what its schedulers held goes to others. */
 void raftd_sched_member_failed(struct raftd *rd, const char *node_id);
 

@@ -25,8 +25,16 @@
 #define WAIT_JITTER      16      /* plus up to wait/16, so that waiters do not come back together */
 #define ANSWER_MARGIN_MS 20      /* before the caller's own deadline */
 #define DIAL_WAIT_MS     200
+#define PART_BYTES       (256u << 10) /* of a list in one turn of the loop: about a millisecond */
 
 enum call_state { CALL_HELD, CALL_ABROAD, CALL_READING, CALL_RUNNABLE, CALL_BLOCKED };
+
+/* A long list under way: a part of it in each turn of the loop, all of one transaction. */
+struct raftd_list {
+    struct store_txn *txn;
+    struct state_page page;
+    struct strbuf body;
+};
 
 struct raftd_call {
     struct raftd *rd;
@@ -43,6 +51,7 @@ struct raftd_call {
     struct query_watch keys;
     uv_timer_t *timer; /* of the blocking query */
     bool expired;
+    struct raftd_list *list;
 };
 
 static void dispatch(struct raftd_call *c);
@@ -65,6 +74,15 @@ static void free_handle(uv_handle_t *h)
     free(h);
 }
 
+static void list_free(struct raftd_list *l)
+{
+    if (!l)
+        return;
+    store_abort(l->txn);
+    strbuf_fini(&l->body);
+    free(l);
+}
+
 static void call_free(struct raftd_call *c)
 {
     if (c->prev)
@@ -78,6 +96,7 @@ static void call_free(struct raftd_call *c)
         idmap_remove(&c->rd->reads, c->read_id);
     if (c->timer)
         uv_close((uv_handle_t *)c->timer, free_handle);
+    list_free(c->list);
     free(c);
 }
 
@@ -309,28 +328,55 @@ static bool block(struct raftd_call *c, struct store_txn *t, const steppe_Reply 
     return r == 0;
 }
 
+/* The first part, or the next one. More of it, or a watch, may keep the call. */
+static int read_part(struct raftd_call *c, struct raftd_list *l, steppe_Reply *rep)
+{
+    struct bus_req *req = c->req;
+    bool first = !l->txn;
+    int r = first ? store_begin(c->rd->store, false, &l->txn) : 0;
+
+    if (r == 0)
+        r = query_run_part(l->txn, &req->env, req->body, req->body_len, &l->body, rep,
+                           first ? &c->keys : NULL, &l->page);
+    if (r == 0 && strbuf_failed(&l->body))
+        r = -EMSGSIZE;
+    return r;
+}
+
 static void run_read(struct raftd_call *c)
 {
-    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_BOUND(BUS_BODY_MAX);
-    _cleanup_(store_abortp) struct store_txn *t = NULL;
+    struct raftd_list l = {.page = {.bytes_max = PART_BYTES}, .body = STRBUF_BOUND(BUS_BODY_MAX)};
+    bool first = !c->list;
     steppe_Reply rep = {0};
     struct bus_req *req = c->req;
-    int r = store_begin(c->rd->store, false, &t);
+    int r;
 
     c->state = CALL_READING; /* not on the list any more */
-    if (r == 0)
-        r = query_run(t, &req->env, req->body, req->body_len, &body, &rep, &c->keys);
-    if (r == 0 && strbuf_failed(&body))
-        r = -EMSGSIZE;
+    r = read_part(c, first ? &l : c->list, &rep);
     if (r < 0) {
         call_fail(c, 500, false, r == -EMSGSIZE ? "the result is too large" : strerror(-r));
+    } else if (first && block(c, l.txn, &rep)) {
+        /* what was read of it is of no use */
+    } else if ((first ? &l : c->list)->page.more) {
+        if (first) {
+            c->list = xmalloc(sizeof(*c->list));
+            *c->list = l;
+        }
+        make_runnable(c);
         return;
+    } else {
+        struct raftd_list *whole = first ? &l : TAKE_PTR(c->list);
+
+        raftd_rpc_meta(c->rd, &rep);
+        call_free(c);
+        bus_req_reply(req, &rep, whole->body.data, whole->body.len);
+        if (!first)
+            list_free(whole);
     }
-    if (block(c, t, &rep))
-        return;
-    raftd_rpc_meta(c->rd, &rep);
-    call_free(c);
-    bus_req_reply(req, &rep, body.data, body.len);
+    if (first) {
+        store_abort(l.txn);
+        strbuf_fini(&l.body);
+    }
 }
 
 void raftd_rpc_reads_run(struct raftd *rd)

@@ -527,6 +527,27 @@ void raftd_sched_member_failed(struct raftd *rd, const char *node_id)
         raftd_wake(rd);
 }
 
+void raftd_sched_counts(const struct raftd *rd, struct state_status *st)
+{
+    const struct raftd_sched *s = rd->sched;
+    struct broker_stats b;
+
+    if (!s || !s->leading)
+        return;
+    broker_stats(s->broker, &b);
+    st->counts[STATE_STATUS_N_BLOCKED] = blocked_count(s->blocked);
+    st->counts[STATE_STATUS_N_ESCAPED] = blocked_escaped_count(s->blocked);
+    st->counts[STATE_STATUS_N_BATCH_READY] = b.ready[BROKER_BATCH];
+    st->counts[STATE_STATUS_N_SERVICE_READY] = b.ready[BROKER_SERVICE];
+    st->counts[STATE_STATUS_N_SYSTEM_READY] = b.ready[BROKER_SYSTEM];
+    st->counts[STATE_STATUS_N_BEHIND] = b.pending;
+    st->counts[STATE_STATUS_N_READY] = b.ready_all;
+    st->counts[STATE_STATUS_N_UNACKED] = b.out;
+    st->counts[STATE_STATUS_N_WAITING] = b.delayed;
+    st->counts[STATE_STATUS_N_HEARTBEATS] = raftd_nodes_count(rd);
+    st->counts[STATE_STATUS_N_PLANS] = s->plans_held + (s->plans_seq - s->plans_done);
+}
+
 bool raftd_sched_holds(struct raftd *rd, const char *eval_id, const char *token)
 {
     return rd->sched->leading && broker_holds(rd->sched->broker, eval_id, token);

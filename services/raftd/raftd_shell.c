@@ -50,6 +50,7 @@ void raftd_status_put(struct raftd *rd)
                    raftd_is_leader(rd) ? rd->address
                    : leader            ? leader->address
                                        : "");
+    raftd_sched_counts(rd, &st);
     state_status_put(rd->status, &st);
 }
 

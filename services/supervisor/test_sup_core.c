@@ -67,6 +67,8 @@ START_TEST(test_start_order)
     ck_assert_uint_eq(effects(SUP_DO_SPAWN, SUP_APID), 1);
     ck_assert(!sup_core_all_up(&core));
     step(SUP_APID, SUP_EV_READY);
+    step(SUP_SCHEDD, SUP_EV_READY);
+    ck_assert(!sup_core_all_up(&core));
     step(SUP_RAFTD, SUP_EV_READY);
     ck_assert(sup_core_all_up(&core));
     ck_assert_int_eq(sup_core_deadline(&core), -1);
@@ -183,7 +185,8 @@ END_TEST
 
 START_TEST(test_node_stops_backwards)
 {
-    static const enum sup_service_id order[] = {SUP_APID, SUP_ROUTERD, SUP_RAFTD, SUP_SERFD};
+    static const enum sup_service_id order[] = {SUP_SCHEDD, SUP_APID, SUP_ROUTERD, SUP_RAFTD,
+                                                SUP_SERFD};
 
     start_all();
     out.n = 0;
@@ -212,6 +215,7 @@ START_TEST(test_death_while_stopping)
     sup_core_stop(&core, now, &out);
     step(SUP_SERFD, SUP_EV_EXIT); /* not its turn yet */
     ck_assert_uint_eq(effects(SUP_DO_SPAWN, SUP_SERFD), 0);
+    step(SUP_SCHEDD, SUP_EV_EXIT);
     step(SUP_APID, SUP_EV_EXIT);
     step(SUP_ROUTERD, SUP_EV_EXIT);
     step(SUP_RAFTD, SUP_EV_EXIT);

@@ -113,12 +113,16 @@ class One(steppe.TestCase):
         self.addCleanup(w.close)
         return w
 
+    def gauge(self, name):
+        return {g['Name']: g['Value'] for g in self.s.get('/v1/metrics').json()['Gauges']}.get(name)
+
     def test_order_and_acknowledgement(self):
         self.s.register(job('low', priority=20))
         self.s.register(job('high', priority=80))
         w = self.worker()
         (a, ta, _), (b, tb, index) = w.dequeue(20000, most=8)
         self.assertEqual([a.job_id, b.job_id], ['high', 'low'])
+        wait_for('the gauges', lambda: self.gauge('nomad.nomad.broker.total_unacked') == 2)
         self.assertGreaterEqual(index, b.modify_index)
         w.finish(a, ta)
         self.assertEqual(statuses(self.s, 'high'), ['complete'])

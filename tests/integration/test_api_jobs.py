@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What belongs to jobs that run: allocations, evaluations, nodes' and jobs' lists, held against a real
+Nomad's answers. The nodes are simulated: they say that tasks run, and start none."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import shape  # noqa: E402
+import steppe  # noqa: E402
+from steppe import job, wait_for  # noqa: E402
+
+NO_UUID = '12345678-1234-1234-1234-123456789abc'
+META = ('X-Nomad-Index', 'X-Nomad-KnownLeader', 'X-Nomad-LastContact')
+# What simulated nodes do not say, deployments where they are not made, and the golden's own job.
+IGNORE = [r'.*\.Events', r'.*\.DeploymentID', r'.*\.DeploymentStatus', r'.*\.ClientDescription', r'.*\.Config\..*',
+          r'.*\.TaskGroups\[\].*\.Networks', r'.*\.TaskGroups\[\]\.Tasks\[\]\.Services']
+
+
+def sim_nodes_binary():
+    """Beside the programs under test: in the build folder, or in `gcc` next to the prefix (tests/run.sh)."""
+    places = [os.environ.get('STEPPE_BUILD', ''),
+              os.path.join(os.path.dirname(os.environ.get('STEPPE_PREFIX', '/-')), 'gcc')]
+    for p in places:
+        path = os.path.join(p, 'tests', 'sim_nodes')
+        if p and os.access(path, os.X_OK):
+            return path
+    raise unittest.SkipTest('no sim_nodes in ' + ', '.join(p for p in places if p))
+
+
+def sim_nodes(cluster, server, count):
+    p = subprocess.Popen([sim_nodes_binary(), 'region=' + server.region, 'server=%s:%d' % (server.addr, steppe.RPC),
+                          'count=%d' % count], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    line = p.stdout.readline()
+    assert line.startswith('ready'), line
+    return p
+
+
+def end(p):
+    p.terminate()
+    p.wait()
+    p.stdout.close()
+
+
+def running(server, job_id, count):
+    def look():
+        found = server.get('/v1/job/%s/allocations' % job_id).json()
+        return found if [a['ClientStatus'] for a in found if a['DesiredStatus'] == 'run'] == ['running'] * count else None
+    return wait_for('%d allocations of %s' % (count, job_id), look, 40)
+
+
+class Jobs(steppe.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        c = cls.new_cluster()
+        binary = sim_nodes_binary()
+        assert binary
+        cls.west, cls.east = c.region('west'), c.region('east')
+        cls.w, cls.e = cls.west.server, cls.east.server
+        cls.w.join(cls.e)
+        for n in (cls.w, cls.e):
+            n.wait_members(['east-s1.east', 'west-s1.west'])
+        cls.nodes = sim_nodes(c, cls.e, 3)
+        cls.addClassCleanup(end, cls.nodes)
+        assert cls.w.register(job('sleeper', region='east', count=4)).status == 200
+        cls.allocs = running(cls.e, 'sleeper', 4)
+        cls.alloc = cls.allocs[0]
+
+    def check(self, golden, path):
+        """Directly and through the other region, whole and stale."""
+        with open(os.path.join(steppe.GOLDEN, 'api', golden + '.json')) as f:
+            want = json.load(f)
+        query = '&' if '?' in path else '?'
+        for n, q in ((self.e, ''), (self.w, query + 'region=east'), (self.e, query + 'stale')):
+            r = n.get(path + q)
+            self.assertStatus(r, 200)
+            got = r.json()
+            if isinstance(got, list):  # other tests' jobs are of other types
+                got = [x for x in got if x.get('JobID', x['ID']) == 'sleeper']
+            self.assertEqual(shape.diff(want, got, ignore=IGNORE), [], path + q)
+            for h in META:
+                self.assertIn(h, r.headers)
+
+    def test_shapes(self):
+        a = self.alloc
+        for golden, path in (
+                ('v1_allocations', '/v1/allocations'),
+                ('v1_allocation_ID', '/v1/allocation/' + a['ID']),
+                ('v1_evaluations', '/v1/evaluations'),
+                ('v1_evaluation_ID', '/v1/evaluation/' + a['EvalID']),
+                ('v1_evaluation_ID_allocations', '/v1/evaluation/%s/allocations' % a['EvalID']),
+                ('v1_job_sleeper_allocations', '/v1/job/sleeper/allocations'),
+                ('v1_job_sleeper_evaluations', '/v1/job/sleeper/evaluations'),
+                ('v1_node_ID_allocations', '/v1/node/%s/allocations' % a['NodeID']),
+                ('v1_job_sleeper_summary', '/v1/job/sleeper/summary'),
+                ('v1_jobs', '/v1/jobs')):
+            with self.subTest(path):
+                self.check(golden, path)
+
+    def test_one_allocation_in_all_lists(self):
+        a = self.alloc
+        whole = self.e.get('/v1/allocation/' + a['ID']).json()
+        self.assertEqual(whole['Job']['ID'], 'sleeper')
+        self.assertEqual(whole['Job']['Version'], a['JobVersion'])
+        for k in ('Name', 'EvalID', 'NodeID', 'NodeName', 'TaskGroup', 'CreateIndex', 'ModifyIndex'):
+            self.assertEqual(whole[k], a[k])
+        self.assertEqual(whole['Resources']['CPU'], 20)
+        for path in ('/v1/allocations', '/v1/allocations?prefix=' + a['ID'][:8], '/v1/job/sleeper/allocations',
+                     '/v1/job/sleeper/allocations?all=true', '/v1/evaluation/%s/allocations' % a['EvalID'],
+                     '/v1/node/%s/allocations' % a['NodeID']):
+            self.assertIn(a['ID'], [x['ID'] for x in self.e.get(path).json()], path)
+        ids = [x['ID'] for x in self.e.get('/v1/allocations').json()]
+        self.assertEqual(ids, sorted(ids))
+        r = self.e.put('/v1/search', {'Prefix': a['ID'][:8], 'Context': 'allocs'}).json()
+        self.assertEqual(r['Matches']['allocs'], [a['ID']])
+
+    def test_list_options(self):
+        bare = self.e.get('/v1/allocations').json()[0]
+        self.assertNotIn('AllocatedResources', bare)
+        self.assertIsNotNone(bare['TaskStates'])
+        full = self.e.get('/v1/allocations?resources=true&task_states=false').json()[0]
+        self.assertEqual(full['AllocatedResources']['Tasks']['t']['Cpu']['CpuShares'], 20)
+        self.assertIsNone(full['TaskStates'])
+        for path in ('/v1/allocations?resources=x', '/v1/allocations?task_states=x', '/v1/job/sleeper/allocations?all=x',
+                     '/v1/job/sleeper/deployments?all=x', '/v1/nodes?resources=x'):
+            r = self.e.get(path)
+            self.assertStatus(r, 500)
+            self.assertIn('strconv.ParseBool: parsing "x": invalid syntax', r.text)
+        node = self.e.get('/v1/nodes').json()[0]
+        self.assertNotIn('NodeResources', node)
+        node = self.e.get('/v1/nodes?resources=true').json()[0]
+        self.assertEqual(node['NodeResources']['Cpu']['CpuShares'], 4000)
+
+    def test_errors(self):
+        for method, path, body, status, text in (
+                ('GET', '/v1/allocation/' + NO_UUID, None, 404, 'alloc not found'),
+                ('GET', '/v1/allocation/x', None, 500, 'alloc lookup failed: index error: UUID must be 36 characters'),
+                ('PUT', '/v1/allocation/' + NO_UUID, None, 405, 'Invalid method'),
+                ('GET', '/v1/allocation/%s/stop' % NO_UUID, None, 405, 'Invalid method'),
+                ('PUT', '/v1/allocation/%s/stop' % NO_UUID, None, 404, 'allocation not found'),
+                ('GET', '/v1/allocation/%s/more' % NO_UUID, None, 404, 'resource not found'),
+                ('GET', '/v1/allocations?prefix=zz', None, 500,
+                 "alloc lookup failed: index error: Invalid UUID: encoding/hex: invalid byte: U+007A 'z'"),
+                ('GET', '/v1/evaluation/' + NO_UUID, None, 404, 'eval not found'),
+                ('GET', '/v1/deployment/' + NO_UUID, None, 404, 'deployment not found'),
+                ('GET', '/v1/deployment/x', None, 500,
+                 'deployment lookup failed: index error: UUID must be 36 characters'),
+                ('PUT', '/v1/deployment/' + NO_UUID, None, 405, 'Invalid method'),
+                ('PUT', '/v1/job/nope/evaluate', None, 404, 'job not found'),
+                ('GET', '/v1/job/sleeper/evaluate', None, 405, 'Invalid method'),
+                ('PUT', '/v1/job/sleeper/evaluate', {}, 400, 'Job ID must be specified'),
+                ('PUT', '/v1/job/sleeper/evaluate', {'JobID': 'other'}, 400, 'JobID not same as job name'),
+                ('PUT', '/v1/node/%s/evaluate' % NO_UUID, None, 404, 'node not found'),
+                ('GET', '/v1/node/%s/evaluate' % NO_UUID, None, 405, 'Invalid method'),
+                ('POST', '/v1/system/gc', None, 405, 'Invalid method'),
+                ('GET', '/v1/system/gc', None, 405, 'Invalid method')):
+            r = self.e.request(method, path, body)
+            self.assertStatus(r, status, text)
+            if status == 500:  # found by another server: Nomad's mark
+                text = 'rpc error: ' + text
+            r = self.w.request(method, path + ('&' if '?' in path else '?') + 'region=east', body)
+            self.assertStatus(r, status, text)
+
+    def test_evaluate(self):
+        r = self.w.put('/v1/job/sleeper/evaluate?region=east', {'JobID': 'sleeper', 'EvalOptions': {'ForceReschedule': True}})
+        self.assertStatus(r, 200)
+        self.assertEqual(r.index(), r.json()['Index'])
+        e = wait_for('the evaluation to end', lambda: (lambda e: e if e['Status'] == 'complete' else None)(
+            self.e.get('/v1/evaluation/' + r.json()['EvalID']).json()), 30)
+        self.assertEqual(e['JobID'], 'sleeper')
+        r = self.w.put('/v1/node/%s/evaluate?region=east' % self.alloc['NodeID'])
+        self.assertStatus(r, 200)
+        self.assertGreater(len(r.json()['EvalIDs']), 0)
+        self.assertEqual(r.json()['EvalCreateIndex'], r.json()['Index'])
+
+    def test_stop_is_seen_by_who_waits(self):
+        self.assertStatus(self.w.register(job('stopped', region='east')), 200)
+        a = running(self.e, 'stopped', 1)[0]
+        seen = []
+        path = '/v1/allocation/%s?region=east&index=%d&wait=60s'
+        index = self.e.get('/v1/allocation/' + a['ID']).index()
+        t = threading.Thread(target=lambda: seen.append(self.w.get(path % (a['ID'], index), timeout=70)))
+        t.start()
+        r = self.w.put('/v1/allocation/%s/stop?region=east' % a['ID'])
+        self.assertStatus(r, 200)
+        self.assertEqual(r.index(), r.json()['Index'])
+        t.join(70 * steppe.SCALE)
+        self.assertEqual(len(seen), 1)
+        self.assertGreater(seen[0].index(), index)
+
+        def replaced():
+            found = self.e.get('/v1/job/stopped/allocations').json()
+            return [x for x in found if x['ID'] != a['ID'] and x['ClientStatus'] == 'running']
+        wait_for('another in its place', replaced, 40)
+        old = wait_for('the end of the old one', lambda: (lambda x: x if x['ClientStatus'] == 'complete' else None)(
+            self.e.get('/v1/allocation/' + a['ID']).json()), 40)
+        self.assertEqual(old['DesiredStatus'], 'stop')
+
+    def test_deployments_of_none(self):
+        self.assertStatus(self.e.register(job('batch', Type='batch')), 200)
+        running(self.e, 'batch', 1)
+        self.assertStatus(self.w.get('/v1/job/batch/deployments?region=east'), 200, '[]')
+        r = self.w.get('/v1/job/batch/deployment?region=east')
+        self.assertStatus(r, 200, 'null')
+        for h in META:
+            self.assertIn(h, r.headers)
+        self.assertIsInstance(self.e.get('/v1/deployments').json(), list)
+
+    def test_collect(self):
+        self.assertStatus(self.e.put('/v1/system/gc', {}), 200, '')
+        self.assertStatus(self.e.put('/v1/system/reconcile/summaries'), 200, '')
+
+
+if __name__ == '__main__':
+    unittest.main()
