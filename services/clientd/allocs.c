@@ -82,6 +82,7 @@ static void set_health_rules(struct alloc *al, const steppe_TaskGroup *g)
     bool deploy = m->deployment_id && m->deployment_id[0];
     const char *check = deploy ? g->update.health_check : g->migrate.health_check;
 
+    h->deploy = deploy;
     h->watch = m->job.type && strcmp(m->job.type, "service") == 0 &&
                (deploy ? g->has_update : g->has_migrate) &&
                (!check || strcmp(check, "manual") != 0);

@@ -235,7 +235,7 @@ static void unhealthy(struct alloc_core *a, const struct task_ev *ev, bool deadl
     char text[160], d1[DURATION_TEXT_MAX], d2[DURATION_TEXT_MAX];
     struct task_event_facts f = {.text = text};
 
-    for (size_t i = 0; i < a->n; i++) {
+    for (size_t i = 0; i < a->n && a->health.deploy; i++) {
         const struct task_core *t = &a->tasks[i];
 
         text[0] = 0;

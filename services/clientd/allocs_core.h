@@ -12,7 +12,8 @@
 #define ALLOC_TASKS_MAX 256 /* a group with more is refused */
 
 struct alloc_health {
-    bool watch; /* there is something to find out */
+    bool watch;  /* there is something to find out */
+    bool deploy; /* a deployment waits for it: why it is not healthy becomes an event */
     int64_t min_healthy_ns;
     int64_t deadline; /* monotonic; 0 = not begun */
     int64_t healthy_deadline_ns;

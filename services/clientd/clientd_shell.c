@@ -158,6 +158,7 @@ static void add_drivers(struct clientd *c, const struct conf *conf)
     struct driver_ctx drivers = {.conf = conf, .cgroups = &c->cgroups, .node_id = c->id};
 
     cgroup_detect(&c->cgroups);
+    fingerprint_cgroups(&c->cgroups, &c->node);
     driver_fingerprint(&drivers, &c->node);
     fingerprint_sort(&c->node);
 }

@@ -212,6 +212,33 @@ static int by_key(const void *a, const void *b)
                   ((const steppe_Node_AttributesEntry *)b)->key);
 }
 
+/* What is not for tasks: the scheduler subtracts it. */
+static void add_reserved(const struct conf_reserved *r, steppe_Node *n)
+{
+    n->has_reserved_resources = n->reserved_resources.has_cpu = true;
+    n->reserved_resources.has_memory = n->reserved_resources.has_disk = true;
+    n->reserved_resources.has_networks = true;
+    n->reserved_resources.cpu.cpu_shares = (uint64_t)r->cpu;
+    n->reserved_resources.memory.memory_mb = (uint64_t)r->memory;
+    n->reserved_resources.disk.disk_mb = (uint64_t)r->disk;
+    n->reserved_resources.networks.reserved_host_ports = xstrdup(r->reserved_ports);
+    n->has_reserved = true;
+    n->reserved.has_cpu = n->reserved.has_memory_mb = n->reserved.has_disk_mb = true;
+    n->reserved.cpu = r->cpu;
+    n->reserved.memory_mb = r->memory;
+    n->reserved.disk_mb = r->disk;
+}
+
+void fingerprint_cgroups(const struct cgroup_host *h, steppe_Node *n)
+{
+    if (h->version == CGROUP_NONE)
+        return;
+    set(n, "unique.cgroup.mountpoint", "%s",
+        h->version == CGROUP_V2 ? h->mount[CGROUP_FREEZER] : "/sys/fs/cgroup");
+    set(n, "unique.cgroup.version", "v%d", h->version == CGROUP_V2 ? 2 : 1);
+    set(n, "os.cgroups.version", "%d", h->version == CGROUP_V2 ? 2 : 1);
+}
+
 void fingerprint_sort(steppe_Node *n)
 {
     qsort(n->attributes, n->attributes_count, sizeof(*n->attributes), by_key);
@@ -233,16 +260,12 @@ void fingerprint_node(const struct conf *conf, steppe_Node *n)
     n->node_resources.cpu.total_cpu_cores = cores;
     n->node_resources.memory.memory_mb = add_memory(conf, n);
     n->node_resources.disk.disk_mb = add_disk(conf, n);
-    n->has_reserved_resources = n->reserved_resources.has_cpu = true;
-    n->reserved_resources.has_memory = n->reserved_resources.has_disk = true;
-    n->reserved_resources.has_networks = true;
+    add_reserved(&conf->client.reserved, n);
     n->has_resources = true;
     n->resources.has_cpu = n->resources.has_memory_mb = n->resources.has_disk_mb = true;
     n->resources.cpu = (int32_t)MIN(n->node_resources.cpu.cpu_shares, (int64_t)INT32_MAX);
     n->resources.memory_mb = (int32_t)n->node_resources.memory.memory_mb;
     n->resources.disk_mb = (int32_t)MIN(n->node_resources.disk.disk_mb, (int64_t)INT32_MAX);
-    n->has_reserved = true;
-    n->reserved.has_cpu = n->reserved.has_memory_mb = n->reserved.has_disk_mb = true;
     add_system(n);
     (void)snprintf(ip, sizeof(ip), "%s", conf->advertise.http);
     if (strrchr(ip, ':'))

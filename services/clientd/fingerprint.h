@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "conf/conf.h"
 #include "node.pb.h"
+#include "task/cgroup.h"
 
 struct fingerprint_cpu {
     unsigned cores;
@@ -25,6 +26,8 @@ char *fingerprint_parse_os_release(const char *text, const char *key);
 
 /* Fills a zeroed node from configuration and machine: everything but ids, status and secret. */
 void fingerprint_node(const struct conf *conf, steppe_Node *node);
+/* Where control groups are, and of which version; nothing without them. */
+void fingerprint_cgroups(const struct cgroup_host *h, steppe_Node *node);
 /* Attributes by name: after some were added. */
 void fingerprint_sort(steppe_Node *node);
 /* "v1:<number>": equal for nodes that a scheduler may treat alike (no unique.* attributes). */

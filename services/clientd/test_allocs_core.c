@@ -459,7 +459,7 @@ START_TEST(test_unhealthy)
 
     make(&r, 1);
     a.health = (struct alloc_health){
-        .watch = true, .min_healthy_ns = 10 * S, .healthy_deadline_ns = 60 * S};
+        .watch = true, .deploy = true, .min_healthy_ns = 10 * S, .healthy_deadline_ns = 60 * S};
     (void)look();
     now += 60 * S;
     (void)look();

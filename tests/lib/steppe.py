@@ -398,6 +398,10 @@ class Node:
         except OSError:
             return ''
 
+    def log_text(self):
+        with open(self.log_file, encoding='utf-8', errors='replace') as f:
+            return f.read()
+
     def log_tail(self, lines=25):
         try:
             with open(self.log_file, errors='replace') as f:

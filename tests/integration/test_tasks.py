@@ -1,0 +1,455 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Tasks on a real node: restarts, kills, bad tasks, and what happens to them when clientd dies."""
+
+import ctypes
+import json
+import os
+import re
+import signal
+import sys
+import unittest
+import uuid
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+from steppe import TestCase, alive, wait_for  # noqa: E402
+
+LONG = 60
+RAW_EXEC = 'plugin "raw_exec" { config { enabled = true } }'
+OPTIONS = 'options { "driver.mock_driver.enable" = "1" }'
+ROOT = os.geteuid() == 0
+
+
+def task(name, script=None, driver='raw_exec', config=None, **kw):
+    t = {'Name': name, 'Driver': driver, 'Resources': {'CPU': 20, 'MemoryMB': 32},
+         'Config': config if config is not None else {'command': '/bin/sh', 'args': ['-c', script]}}
+    t.update(kw)
+    return t
+
+
+def policy(attempts=0, delay=1, interval=3600, mode='fail'):
+    return {'Attempts': attempts, 'Delay': int(delay * 1e9), 'Interval': int(interval * 1e9), 'Mode': mode}
+
+
+def types(state):
+    return [e['Type'] for e in state['Events']]
+
+
+class TasksCase(TestCase):
+    """One server, one client; each test has jobs of its own."""
+
+    client = {'extra': RAW_EXEC, 'client_extra': OPTIONS}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.shared = cls.new_cluster()
+        cls.region = cls.shared.region('west', clients=1, client_args=dict(cls.client))
+        cls.server, cls.node = cls.region.server, cls.region.clients[0]
+
+    def run_job(self, *tasks, kind='service', count=1, restart=None, **group):
+        job_id = 'j-' + uuid.uuid4().hex[:8]
+        g = {'Name': 'g', 'Count': count, 'Tasks': list(tasks), 'RestartPolicy': restart or policy(),
+             'ReschedulePolicy': {'Attempts': 0, 'Unlimited': False},
+             'EphemeralDisk': {'SizeMB': 150}}
+        g.update(group)
+        for t in tasks:
+            t.setdefault('LogConfig', {'MaxFiles': 3, 'MaxFileSizeMB': 1})
+        self.put_job({'ID': job_id, 'Name': job_id, 'Type': kind, 'Datacenters': ['dc1'], 'TaskGroups': [g]})
+        self.addCleanup(self.stop_job, job_id)
+        return job_id
+
+    def put_job(self, job):
+        r = self.server.put('/v1/jobs', {'Job': job})
+        self.assertEqual(r.status, 200, r)
+
+    def stop_job(self, job_id):
+        self.server.delete('/v1/job/' + job_id)
+
+    def allocs(self, job_id):
+        return self.server.get('/v1/job/%s/allocations' % job_id).json()
+
+    def alloc(self, job_id, status='running', timeout=LONG):
+        """The job's only allocation, when it has the status."""
+        def there():
+            a = self.allocs(job_id)
+            return len(a) == 1 and a[0]['ClientStatus'] in status.split('|') and a[0]
+        return wait_for('%s to be %s' % (job_id, status), there, timeout)
+
+    def state(self, alloc, name='t'):
+        return self.server.get('/v1/allocation/' + alloc['ID']).json()['TaskStates'][name]
+
+    def dir(self, alloc, *path, node=None):
+        return os.path.join((node or self.node).data_dir, 'alloc', alloc['ID'], *path)
+
+    def read(self, alloc, *path):
+        with open(self.dir(alloc, *path), encoding='utf-8', errors='replace') as f:
+            return f.read()
+
+    def log(self, alloc, name='t', stream='stdout'):
+        """All of it, in order."""
+        folder = self.dir(alloc, 'alloc', 'logs')
+        files = [n for n in os.listdir(folder) if n.startswith('%s.%s.' % (name, stream))]
+        return ''.join(self.read(alloc, 'alloc', 'logs', n) for n in sorted(files, key=lambda n: int(n.split('.')[2])))
+
+    def pid_in(self, alloc, *path):
+        return int(wait_for('a pid in %s' % '/'.join(path), lambda: self.read(alloc, *path).strip(), LONG))
+
+    def running_again(self, a, restarts=1):
+        s = self.state(a)
+        return s['State'] == 'running' and s['Restarts'] == restarts and s
+
+    def kill_clientd(self, sig=signal.SIGKILL):
+        pid = self.node.service_pids()['clientd']
+        os.kill(pid, sig)
+        wait_for('clientd to be started again',
+                 lambda: self.node.service_pids().get('clientd', pid) not in (pid, 0), LONG)
+
+
+class Running(TasksCase):
+    def test_environment_and_folders(self):
+        job = self.run_job(task('t', 'env > local/env; pwd > local/pwd; id -u; exec sleep 1000',
+                                Env={'MINE': '${NOMAD_TASK_NAME}-${attr.kernel.name}-${node.datacenter}'},
+                                Meta={'a-key': 'v'}),
+                           Networks=[{'DynamicPorts': [{'Label': 'web'}]}])
+        a = self.alloc(job)
+        wait_for('its environment', lambda: 'MINE' in self.read(a, 't', 'local', 'env'), LONG)
+        env = dict(line.split('=', 1) for line in self.read(a, 't', 'local', 'env').split('\n') if '=' in line)
+        full = self.server.get('/v1/allocation/' + a['ID']).json()
+        port = full['AllocatedResources']['Shared']['Ports'][0]
+        want = {'NOMAD_ALLOC_ID': a['ID'], 'NOMAD_ALLOC_NAME': job + '.g[0]', 'NOMAD_ALLOC_INDEX': '0',
+                'NOMAD_TASK_NAME': 't', 'NOMAD_GROUP_NAME': 'g', 'NOMAD_JOB_ID': job, 'NOMAD_JOB_NAME': job,
+                'NOMAD_DC': 'dc1', 'NOMAD_REGION': 'west', 'NOMAD_NAMESPACE': 'default',
+                'NOMAD_CPU_LIMIT': '20', 'NOMAD_MEMORY_LIMIT': '32', 'NOMAD_META_a_key': 'v', 'NOMAD_META_A_KEY': 'v',
+                'NOMAD_ALLOC_DIR': self.dir(a, 'alloc'), 'NOMAD_TASK_DIR': self.dir(a, 't', 'local'),
+                'NOMAD_SECRETS_DIR': self.dir(a, 't', 'secrets'), 'MINE': 't-linux-dc1',
+                'NOMAD_PORT_web': str(port['Value']), 'NOMAD_HOST_PORT_web': str(port['Value']),
+                'NOMAD_IP_web': port['HostIP'], 'NOMAD_ADDR_web': '%s:%d' % (port['HostIP'], port['Value'])}
+        self.assertEqual({k: env.get(k) for k in want}, want)
+        self.assertNotIn('STEPPE_READY_FD', env)
+        self.assertEqual(self.read(a, 't', 'local', 'pwd').strip(), self.dir(a, 't'))
+        for path in ('alloc/data', 'alloc/logs', 'alloc/tmp', 't/local', 't/secrets', 't/tmp'):
+            self.assertTrue(os.path.isdir(self.dir(a, path)), path)
+
+    def test_batch_job_ends(self):
+        a = self.alloc(self.run_job(task('t', 'echo done'), kind='batch'), 'complete')
+        s = self.state(a)
+        self.assertEqual(types(s), ['Received', 'Task Setup', 'Started', 'Terminated'])
+        self.assertEqual((s['State'], s['Failed']), ('dead', False))
+        self.assertEqual([e['DisplayMessage'] for e in s['Events']],
+                         ['Task received by client', 'Building Task Directory', 'Task started by client',
+                          'Exit Code: 0'])
+        self.assertEqual(s['Events'][3]['Details'], {'exit_code': '0', 'oom_killed': 'false', 'signal': '0'})
+        self.assertEqual(self.log(a), 'done\n')
+
+    def test_restart_policy(self):
+        a = self.alloc(self.run_job(task('t', 'echo x; exit 3'), restart=policy(2, delay=1)), 'failed')
+        s = self.state(a)
+        self.assertEqual((s['Restarts'], s['Failed'], s['State']), (2, True, 'dead'))
+        self.assertEqual(s['Events'][-1]['DisplayMessage'],
+                         'Exceeded allowed attempts 2 in interval 1h0m0s and mode is "fail"')
+        self.assertEqual(self.log(a), 'x\n' * 3)
+
+    def test_cannot_start(self):
+        a = self.alloc(self.run_job(task('t', config={'command': '/nowhere/x'})), 'failed')
+        s = self.state(a)
+        self.assertEqual(types(s), ['Received', 'Task Setup', 'Driver Failure', 'Not Restarting'])
+        self.assertIn('stat /nowhere/x: no such file or directory', s['Events'][2]['DisplayMessage'])
+        self.assertEqual(s['Events'][3]['DisplayMessage'], 'Error was unrecoverable')
+
+    def test_artifacts_are_refused(self):
+        t = task('t', 'true', Artifacts=[{'GetterSource': 'http://127.0.0.1/x', 'RelativeDest': 'local/'}])
+        s = self.state(self.alloc(self.run_job(t), 'failed'))
+        self.assertEqual(s['Events'][-1]['DisplayMessage'], 'artifacts are not supported yet')
+
+    def test_mock_driver(self):
+        job = self.run_job(task('t', driver='mock_driver', config={'run_for': '100ms', 'exit_code': 5}), kind='batch')
+        s = self.state(self.alloc(job, 'failed'))
+        self.assertIn('Exit Code: 5', [e['DisplayMessage'] for e in s['Events']])
+
+    def test_lifecycle_and_leader(self):
+        note = 'echo %s >> ${NOMAD_ALLOC_DIR}/order; '
+        job = self.run_job(
+            task('init', note % 'init', Lifecycle={'Hook': 'prestart', 'Sidecar': False}),
+            task('side', (note % 'side') + 'exec sleep 1000', Lifecycle={'Hook': 'prestart', 'Sidecar': True}),
+            task('lead', (note % 'lead') + 'while [ ! -e ../alloc/go ]; do sleep 0.1; done', Leader=True),
+            task('post', note % 'post', Lifecycle={'Hook': 'poststart', 'Sidecar': False}),
+            task('last', note % 'last', Lifecycle={'Hook': 'poststop', 'Sidecar': False}), kind='batch')
+        a = self.alloc(job)
+        wait_for('post', lambda: 'post' in self.read(a, 'alloc', 'order'), LONG)
+        with open(self.dir(a, 'alloc', 'go'), 'w', encoding='ascii'):
+            pass
+        a = self.alloc(job, 'complete')
+        order = self.read(a, 'alloc', 'order').split()
+        self.assertEqual(sorted(order[:2]), ['init', 'side'])
+        self.assertEqual(order[2:], ['lead', 'post', 'last'])
+        self.assertIn('Leader Task Dead', types(self.state(a, 'side')))
+
+    def test_failed_sibling(self):
+        job = self.run_job(task('bad', 'sleep 0.2; exit 1'), task('good', 'exec sleep 1000'))
+        a = self.alloc(job, 'failed')
+        wait_for('good to be dead', lambda: self.state(a, 'good')['State'] == 'dead', LONG)
+        s = self.state(a, 'good')
+        self.assertEqual(types(s)[-4:], ['Sibling Task Failed', 'Killing', 'Terminated', 'Killed'])
+        self.assertFalse(s['Failed'])
+
+    def test_restart_and_signal(self):
+        a = self.alloc(self.run_job(task('t', 'trap "echo hup" HUP; echo up; while :; do sleep 0.1; done')))
+        wait_for('the trap', lambda: 'up' in self.log(a), LONG)
+        r = self.server.put('/v1/client/allocation/%s/signal' % a['ID'], {'Task': 't', 'Signal': 'SIGHUP'})
+        self.assertEqual(r.status, 200, r)
+        wait_for('the signal', lambda: 'hup' in self.log(a), LONG)
+        r = self.server.put('/v1/client/allocation/%s/restart' % a['ID'], {'TaskName': 't'})
+        self.assertEqual(r.status, 200, r)
+        wait_for('the second run', lambda: self.log(a).count('up') == 2, LONG)
+        s = wait_for('its state', lambda: self.running_again(a), LONG)
+        self.assertIn('User requested restart', [e['DisplayMessage'] for e in s['Events']])
+
+    def test_health(self):
+        job = 'j-' + uuid.uuid4().hex[:8]
+        self.addCleanup(self.stop_job, job)
+        self.put_job({'ID': job, 'Name': job, 'Type': 'service', 'Datacenters': ['dc1'], 'TaskGroups': [
+            {'Name': 'g', 'Count': 1, 'Tasks': [task('t', 'exec sleep 1000')],
+             'Migrate': {'MaxParallel': 1, 'HealthCheck': 'task_states', 'MinHealthyTime': int(1e8),
+                         'HealthyDeadline': int(60e9)}}]})
+        a = self.alloc(job)
+        wait_for('health', lambda: (self.server.get('/v1/allocation/' + a['ID']).json().get('DeploymentStatus')
+                                    or {}).get('Healthy'), LONG)
+
+
+class Bad(TasksCase):
+    """Tasks that do not want to end, and too much of everything."""
+
+    def stop_and_wait(self, job):
+        self.stop_job(job)
+        return self.alloc(job, 'complete', LONG)
+
+    def test_ignores_sigterm(self):
+        job = self.run_job(task('t', 'trap "" INT TERM HUP; echo up; while :; do sleep 0.1; done',
+                                KillTimeout=int(5e8), KillSignal='SIGTERM'))
+        a = self.alloc(job)
+        wait_for('the trap', lambda: 'up' in self.log(a), LONG)
+        a = self.stop_and_wait(job)
+        s = self.state(a)
+        self.assertEqual(types(s)[-3:], ['Killing', 'Terminated', 'Killed'])
+        self.assertEqual(s['Events'][-2]['DisplayMessage'], 'Exit Code: 0, Signal: 9')
+
+    def test_double_fork(self):
+        job = self.run_job(task('t', "setsid sh -c 'setsid sh -c \"trap : INT TERM; echo \\$\\$ > deep; exec sleep 1000\"' & "
+                                'exec sleep 1000', KillTimeout=int(5e8)))
+        deep = self.pid_in(self.alloc(job), 't', 'deep')
+        self.assertTrue(alive(deep))
+        self.stop_and_wait(job)
+        self.assertFalse(alive(deep))
+
+    def test_log_flood(self):
+        job = self.run_job(task('t', 'exec yes 0123456789', LogConfig={'MaxFiles': 2, 'MaxFileSizeMB': 1}))
+        a = self.alloc(job)
+        folder = self.dir(a, 'alloc', 'logs')
+        wait_for('many files', lambda: any(int(n.split('.')[2]) > 5 for n in os.listdir(folder)), LONG)
+        self.stop_and_wait(job)
+        names = [n for n in os.listdir(folder) if 'stdout' in n]
+        self.assertLessEqual(len(names), 2)
+        for n in names:
+            self.assertLessEqual(os.path.getsize(os.path.join(folder, n)), 1 << 20)
+
+    def test_closed_outputs(self):
+        job = self.run_job(task('t', 'exec >&- 2>&-; exec sleep 1000'))
+        self.alloc(job)
+        self.stop_and_wait(job)
+
+    @unittest.skipUnless(ROOT, 'needs root')
+    def test_fork_bomb(self):
+        bomb = 'echo $$; bomb() { bomb & bomb & while :; do :; done; }; bomb'
+        job = self.run_job(task('t', bomb, driver='exec', KillTimeout=int(5e8)))
+        a = self.alloc(job, 'running|complete')
+        neighbour = self.run_job(task('t', 'exec sleep 1000'))
+        self.alloc(neighbour)
+        self.stop_and_wait(job)
+        left = [p for p in os.listdir('/proc') if p.isdigit() and in_alloc(p, a['ID'])]
+        self.assertEqual(left, [])
+
+    @unittest.skipUnless(ROOT, 'needs root')
+    def test_exec_is_fenced(self):
+        job = self.run_job(task('t', 'id -un; pwd; echo $NOMAD_TASK_DIR; ls /home; touch local/a /alloc/b; echo end; exec sleep 1000',
+                                driver='exec'))
+        a = self.alloc(job)
+        wait_for('its end', lambda: 'end' in self.log(a), LONG)
+        self.assertEqual(self.log(a), 'nobody\n/\n/local\nend\n')
+        self.assertIn('/home', self.log(a, stream='stderr'))
+        self.assertTrue(os.path.exists(self.dir(a, 't', 'local', 'a')) and os.path.exists(self.dir(a, 'alloc', 'b')))
+        self.stop_and_wait(job)
+
+    @unittest.skipUnless(ROOT, 'needs root')
+    def test_memory_limit(self):
+        job = self.run_job(task('t', config={'command': '/usr/bin/python3', 'args': ['-c', 'x = bytearray(1 << 30)']},
+                                driver='exec'))
+        s = self.state(self.alloc(job, 'failed'))
+        end = [e for e in s['Events'] if e['Type'] == 'Terminated'][0]
+        self.assertEqual(end['Details']['oom_killed'], 'true')
+
+
+def in_alloc(pid, alloc_id):
+    try:
+        with open('/proc/%s/cgroup' % pid, encoding='ascii') as f:
+            return alloc_id in f.read()
+    except OSError:
+        return False
+
+
+class Survival(TasksCase):
+    """clientd dies; its tasks do not."""
+
+    def counting(self):
+        """A task that writes a number each 50 ms."""
+        return task('t', 'echo $$ > pid; i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done')
+
+    def test_kill_9(self):
+        a = self.alloc(self.run_job(self.counting()))
+        pid = self.pid_in(a, 't', 'pid')
+        for _ in range(3):
+            before = len(self.log(a).split('\n'))
+            self.kill_clientd()
+            wait_for('more output', lambda n=before: len(self.log(a).split('\n')) > n + 5, LONG)
+        wait_for('the log to say so', lambda: 'allocations restored: 1' in self.node.log_text(), LONG)
+        self.assertTrue(alive(pid))
+        s = self.state(a)
+        self.assertEqual((s['State'], s['Restarts']), ('running', 0))
+        lines = self.log(a).split('\n')[:-1]
+        self.assertEqual(lines, [str(i + 1) for i in range(len(lines))]) # nothing lost, nothing twice
+        wait_for('the signal to be taken', lambda: self.server.put(
+            '/v1/client/allocation/%s/signal' % a['ID'], {'Task': 't', 'Signal': 'SIGKILL'}).status == 200
+            or not alive(pid), LONG)
+        self.alloc(a['JobID'], 'failed')
+
+    def test_ends_while_clientd_is_away(self):
+        job = self.run_job(task('t', 'echo $$ > pid; while [ ! -e ../alloc/go ]; do sleep 0.05; done; exit 4'), kind='batch')
+        a = self.alloc(job)
+        pid = self.pid_in(a, 't', 'pid')
+        os.kill(self.node.proc.pid, signal.SIGSTOP) # nobody starts clientd again
+        try:
+            os.kill(self.node.service_pids()['clientd'], signal.SIGKILL)
+            with open(self.dir(a, 'alloc', 'go'), 'w', encoding='ascii'):
+                pass
+            wait_for('the task to end', lambda: not alive(pid), LONG)
+        finally:
+            os.kill(self.node.proc.pid, signal.SIGCONT)
+        s = self.state(self.alloc(job, 'failed'))
+        self.assertIn('Exit Code: 4', [e['DisplayMessage'] for e in s['Events']])
+
+    def test_kill_timeout_goes_on(self):
+        job = self.run_job(task('t', 'trap "" INT; echo $$ > pid; while :; do sleep 0.1; done', KillTimeout=int(2e9)))
+        a = self.alloc(job)
+        pid = self.pid_in(a, 't', 'pid')
+        self.stop_job(job)
+        wait_for('the kill', lambda: 'Killing' in types(self.state(a)), LONG)
+        self.kill_clientd()
+        self.alloc(job, 'complete')
+        self.assertFalse(alive(pid))
+
+    def test_killed_taskd(self):
+        job = self.run_job(self.counting(), restart=policy(1, delay=1))
+        a = self.alloc(job)
+        pid = self.pid_in(a, 't', 'pid')
+        with open('/proc/%d/stat' % pid, encoding='ascii') as f:
+            os.kill(int(f.read().rsplit(')', 1)[1].split()[1]), signal.SIGKILL)
+        wait_for('another run', lambda: self.pid_in(a, 't', 'pid') != pid, LONG)
+        self.assertFalse(alive(pid))
+        wait_for('its state', lambda: self.running_again(a), LONG)
+
+    def test_stray(self):
+        """The state of an allocation is lost: its task is ended, and started again as the servers wish."""
+        job = self.run_job(self.counting())
+        a = self.alloc(job)
+        pid = self.pid_in(a, 't', 'pid')
+        with open(os.path.join(self.node.data_dir, 'client', 'allocs', a['ID'], 'state'), 'w', encoding='ascii') as f:
+            f.write('nonsense')
+        self.kill_clientd()
+        wait_for('the stray to be ended', lambda: not alive(pid), LONG)
+        wait_for('a new run', lambda: self.pid_in(a, 't', 'pid') != pid, LONG)
+
+    def test_other_boot(self):
+        """After a reboot tasks start again, when the servers still want them."""
+        job = self.run_job(self.counting())
+        a = self.alloc(job)
+        pid = self.pid_in(a, 't', 'pid')
+        os.kill(self.node.proc.pid, signal.SIGSTOP)
+        try:
+            os.kill(self.node.service_pids()['clientd'], signal.SIGKILL)
+            change_boot_id(os.path.join(self.node.data_dir, 'client', 'allocs', a['ID'], 'state'))
+        finally:
+            os.kill(self.node.proc.pid, signal.SIGCONT)
+        wait_for('a new run', lambda: self.pid_in(a, 't', 'pid') != pid, LONG)
+        wait_for('its state', lambda: types(self.state(a)).count('Started') == 2, LONG)
+
+    def test_no_server(self):
+        job = self.run_job(self.counting())
+        a = self.alloc(job)
+        pid = self.pid_in(a, 't', 'pid')
+        self.server.kill()
+        self.kill_clientd()
+        before = len(self.log(a))
+        wait_for('more output', lambda: len(self.log(a)) > before, LONG)
+        self.server.start()
+        self.server.wait_leader()
+        wait_for('the state to be told', lambda: self.state(a)['State'] == 'running', LONG)
+        self.assertTrue(alive(pid))
+        self.stop_job(job)
+        self.alloc(job, 'complete', 2 * LONG)
+        self.assertFalse(alive(pid))
+
+
+def change_boot_id(path):
+    """As if the machine had been booted since: another id in the record, and its hash (see client_store.c)."""
+    with open(path, 'rb') as f:
+        data = f.read()
+    m = re.search(rb'[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', data)
+    assert m, 'no boot id in ' + path
+    body = data[16:m.start()] + str(uuid.uuid4()).encode() + data[m.end():]
+    xxh = ctypes.CDLL('libxxhash.so.0')
+    xxh.XXH3_64bits.restype = ctypes.c_uint64
+    xxh.XXH3_64bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+    with open(path, 'wb') as f:
+        f.write(data[:8] + xxh.XXH3_64bits(body, len(body)).to_bytes(8, 'little') + body)
+
+
+class Collected(TasksCase):
+    """Old allocations are removed."""
+
+    client = {'extra': RAW_EXEC, 'client_extra': OPTIONS + '\n gc_max_allocs = 2\n gc_interval = "1s"'}
+
+    def test_by_count(self):
+        jobs = [self.run_job(task('t', 'true'), kind='batch') for _ in range(4)]
+        for j in jobs:
+            self.alloc(j, 'complete')
+        folder = os.path.join(self.node.data_dir, 'alloc')
+        wait_for('two of them to be gone', lambda: len(os.listdir(folder)) <= 2, LONG)
+        state = os.path.join(self.node.data_dir, 'client', 'allocs')
+        wait_for('their state, too', lambda: len(os.listdir(state)) <= 2, LONG)
+        self.assertEqual(json.loads(self.server.get('/v1/job/%s/allocations' % jobs[0]).text)[0]['ClientStatus'],
+                         'complete')
+
+
+class Sticky(TasksCase):
+    def test_disk_is_taken_over(self):
+        job = 'j-' + uuid.uuid4().hex[:8]
+        self.addCleanup(self.stop_job, job)
+        script = 'cat local/seen ../alloc/data/seen; echo %s > local/seen; echo %s > ../alloc/data/seen; echo up; exec sleep 1000'
+
+        def spec(word):
+            return {'ID': job, 'Name': job, 'Type': 'service', 'Datacenters': ['dc1'], 'TaskGroups': [
+                {'Name': 'g', 'Count': 1, 'EphemeralDisk': {'Sticky': True, 'Migrate': True, 'SizeMB': 150},
+                 'Tasks': [task('t', script % (word, word))]}]}
+        self.put_job(spec('one'))
+        first = self.alloc(job)
+        wait_for('the first', lambda: 'up' in self.log(first), LONG)
+        self.put_job(spec('two'))
+
+        def second():
+            a = [x for x in self.allocs(job) if x['ID'] != first['ID'] and x['ClientStatus'] == 'running']
+            return a and a[0]
+        b = wait_for('the second allocation', second, LONG)
+        wait_for('the second', lambda: 'up' in self.log(b), LONG)
+        self.assertEqual(self.log(b), 'one\none\nup\n')
+
+
+if __name__ == '__main__':
+    unittest.main()
