@@ -73,9 +73,12 @@ int cmd_job_stop(struct cli *cli)
         ui_error(cli, "Error deregistering job: %s", cli_error(cli));
         return 1;
     }
-    /* No scheduler works on the evaluation yet: there is nothing to watch, as with -detach. */
-    if (*js_str(reply, "EvalID"))
-        ui_out(cli, "%s", js_str(reply, "EvalID"));
+    if (!*js_str(reply, "EvalID"))
+        return 0; /* periodic and parameterized jobs have none */
+    if (!flags_bool(&cli->flags, "detach"))
+        return monitor_eval(cli, js_str(reply, "EvalID"),
+                            flags_bool(&cli->flags, "verbose") ? TEXT_ID_FULL : TEXT_ID_SHORT);
+    ui_out(cli, "%s", js_str(reply, "EvalID"));
     return 0;
 }
 

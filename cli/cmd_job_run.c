@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "monitor.h"
 #include "text.h"
 
 #define ENFORCE_PREFIX "Enforcing job modify index"
@@ -113,11 +114,15 @@ static int run_submit(struct cli *cli, json_t *job)
 
         ui_markup(cli, text);
     }
-    /* No scheduler works on the evaluation yet: there is nothing to watch, as with -detach. */
-    ui_out(cli, "Job registration successful");
-    if (!jobdoc_is_parameterized(job) && !jobdoc_is_periodic(job))
-        ui_out(cli, "Evaluation ID: %s", js_str(reply, "EvalID"));
-    return 0;
+    if (flags_bool(&cli->flags, "detach") || !*js_str(reply, "EvalID") ||
+        jobdoc_is_multiregion(job)) {
+        ui_out(cli, "Job registration successful");
+        if (!jobdoc_is_parameterized(job) && !jobdoc_is_periodic(job))
+            ui_out(cli, "Evaluation ID: %s", js_str(reply, "EvalID"));
+        return 0;
+    }
+    return monitor_eval(cli, js_str(reply, "EvalID"),
+                        flags_bool(&cli->flags, "verbose") ? TEXT_ID_FULL : TEXT_ID_SHORT);
 }
 
 int cmd_job_run(struct cli *cli)

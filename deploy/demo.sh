@@ -116,6 +116,9 @@ write_conf() { # node
             echo "  servers = [\"$(addr_of "$region-server"):4647\"]"
         fi
         echo "}"
+        if [ "$role" != server ]; then
+            printf '\nplugin "raw_exec" {\n  config {\n    enabled = true\n  }\n}\n'
+        fi
     } >"$demo/$node/node.hcl"
 }
 
@@ -157,6 +160,8 @@ has_leader() { NOMAD_ADDR=http://$1:4646 "$steppe" server members | grep -q ' tr
 ready_nodes() { [ "$(NOMAD_ADDR=http://$1:4646 "$steppe" node status | grep -c ' ready')" -ge 2 ]; }
 sees_both() { [ "$(NOMAD_ADDR=http://$1:4646 "$steppe" server members | grep -c ' alive  *true ')" -ge 2 ]; }
 
+all_run() { [ "$("$steppe" job status -region=east demo | grep -c ' run  *running ')" -ge 4 ]; }
+
 run() { # expected exit status, command...: shows a command of the tutorial and what it prints
     local want=$1 rc
     shift
@@ -183,13 +188,20 @@ job "demo" {
   datacenters = ["dc1"]
   type        = "service"
 
-  group "g" {
-    task "t" {
+  group "web" {
+    count = 4
+
+    task "greet" {
       driver = "raw_exec"
 
       config {
-        command = "/bin/sleep"
-        args    = ["3600"]
+        command = "/bin/sh"
+        args    = ["-c", "echo hello from $NOMAD_REGION, allocation $NOMAD_ALLOC_INDEX; exec sleep 3600"]
+      }
+
+      resources {
+        cpu    = 50
+        memory = 32
       }
     }
   }
@@ -212,11 +224,11 @@ JOB
     run 0 steppe node status -region=east
     printf '\n%s$ cat %s%s\n' "$bold" "$demo/demo.nomad" "$plain"
     cat "$demo/demo.nomad"
-    run 0 steppe job run -detach "$demo/demo.nomad"
+    run 0 steppe job run "$demo/demo.nomad"
+    wait_until "four running tasks" "$demo/east-server/log" 30 all_run
     run 0 steppe status -region=east
     run 0 steppe job status -region=east demo
-    run 0 steppe job stop -region=east -detach demo
-    run 0 steppe status -region=east
+    run 0 steppe alloc logs -region=east -job demo
 }
 
 case ${1:-} in
@@ -253,7 +265,8 @@ The nodes stay up. Play on:
 
     export PATH=$prefix/bin:\$PATH NOMAD_ADDR=http://127.0.1.1:4646
     steppe server members
-    steppe job run $demo/demo.nomad
+    steppe job status -region=east demo
+    steppe job stop -region=east demo
 
 East's server is http://127.0.2.1:4646; the logs are $demo/*/log.
 deploy/demo.sh --down stops everything and removes the data.

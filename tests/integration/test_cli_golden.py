@@ -263,6 +263,12 @@ CASES = [
     ('alloc-fs-none', 'alloc fs -job', {}),
     ('alloc-id', 'status 652b7741', dict(alloc_routes(), **{
         'PUT /v1/search': {'Matches': {'allocs': [ALLOC]}, 'Truncations': {}, 'Index': 1}})),
+    ('job-run-watched', 'job run -hcl1 {job}', alloc_routes(**{
+        'PUT /v1/jobs?region=east': REGISTERED, '/v1/evaluation/%s?region=east' % EVAL: api('v1_evaluation_ID'),
+        '/v1/evaluation/%s/allocations?region=east' % EVAL: [
+            dict(api('v1_evaluation_ID_allocations')[0], CreateIndex=15)]})),
+    ('job-stop-watched', 'job stop sleeper', dict(SLEEPER, **dict(alloc_routes(), **{
+        DEREGISTER % ('false', 'false'): REGISTERED}))),
     ('job-eval', 'job eval -detach -force-reschedule sleeper', {'PUT /v1/job/sleeper/evaluate': REGISTERED}),
     ('job-eval-watched', 'job eval sleeper', alloc_routes(**{'PUT /v1/job/sleeper/evaluate': REGISTERED})),
     ('job-eval-404', 'job eval sleeper', {'PUT /v1/job/sleeper/evaluate': (404, 'job not found')}),
