@@ -168,6 +168,26 @@ static void bench_client(struct bench *b)
     printf("client update        %10.0f /s\n", (double)b->allocs / spent);
 }
 
+/* All nodes at once: each has its jobs evaluated. */
+static void bench_down(struct bench *b)
+{
+    steppe_NodeStatusCommand m = steppe_NodeStatusCommand_init_zero;
+    double spent = 0, worst = 0;
+
+    snprintf(m.status, sizeof(m.status), "down");
+    for (size_t n = 0; n < b->nodes; n++) {
+        double took;
+
+        memcpy(m.node_id, b->node_ids[n], sizeof(m.node_id));
+        m.eval_seed = n + 1;
+        took = apply(b, COMMAND_NODE_STATUS, &m, NULL, 0);
+        spent += took;
+        worst = took > worst ? took : worst;
+    }
+    printf("nodes down           %10.0f /s   slowest %.1f ms\n", (double)b->nodes / spent,
+           worst * 1e3);
+}
+
 static void bench_stop(struct bench *b)
 {
     steppe_PlanApplyCommand m = steppe_PlanApplyCommand_init_zero;
@@ -274,6 +294,7 @@ int main(int argc, char **argv)
     bench_size(&b, "running");
     bench_read(&b, "list");
     bench_read(&b, "changed");
+    bench_down(&b);
     bench_stop(&b);
     test_state_fini(&b.ts);
     free(b.ids);

@@ -357,6 +357,13 @@ static int fsm_load(struct fsm *f)
 int fsm_apply_batch(struct fsm *f, const struct fsm_entry *entries, size_t n,
                     struct fsm_result *results)
 {
+    return fsm_apply_until(f, entries, n, results, NULL, NULL, &n);
+}
+
+int fsm_apply_until(struct fsm *f, const struct fsm_entry *entries, size_t n,
+                    struct fsm_result *results, bool (*enough)(void *user), void *user,
+                    size_t *ret_n)
+{
     struct store_txn *t = NULL;
     int r;
 
@@ -372,6 +379,8 @@ int fsm_apply_batch(struct fsm *f, const struct fsm_entry *entries, size_t n,
     for (size_t i = 0; r == 0 && i < n; i++) {
         assert(i == 0 || entries[i].index > entries[i - 1].index);
         r = fsm_apply_entry(f, t, &entries[i], &f->replies_v[i]);
+        if (enough && i + 1 < n && enough(user))
+            n = i + 1;
     }
     if (r == 0)
         r = fsm_finish(f, t);
@@ -384,6 +393,7 @@ int fsm_apply_batch(struct fsm *f, const struct fsm_entry *entries, size_t n,
         (void)fsm_load(f); /* what it had noted of the batch is void */
         return err_trace(r);
     }
+    *ret_n = n;
     if (results)
         fsm_results(f, n, results);
     if (f->watches)

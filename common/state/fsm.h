@@ -60,6 +60,15 @@ DEFINE_CLEANUP(struct fsm, fsm_free)
 int fsm_apply_batch(struct fsm *f, const struct fsm_entry *entries, size_t n,
                     struct fsm_result *results);
 
+/*
+ * The same, but asks after each entry whether it was enough for now: the rest is left to the next
+ * call. *ret_n entries (one at least) were applied. How entries are cut into transactions changes
+ * nothing in the state.
+ */
+int fsm_apply_until(struct fsm *f, const struct fsm_entry *entries, size_t n,
+                    struct fsm_result *results, bool (*enough)(void *user), void *user,
+                    size_t *ret_n);
+
 /* Last applied entry; 0, 0 in an empty store. */
 uint64_t fsm_applied_index(const struct fsm *f);
 uint64_t fsm_applied_term(const struct fsm *f);

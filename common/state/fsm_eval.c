@@ -25,12 +25,6 @@ struct fsm_eval_ref {
     unsigned status;
 };
 
-struct fsm_eval_scan {
-    struct fsm_eval_census census;
-    bool has_first, has_terminal;
-    struct fsm_eval_ref first, terminal; /* the oldest ones */
-};
-
 static void fsm_eval_ref_set(struct fsm_eval_ref *ref, struct bytes key, size_t id_at,
                              unsigned status)
 {
@@ -40,47 +34,41 @@ static void fsm_eval_ref_set(struct fsm_eval_ref *ref, struct bytes key, size_t 
     ref->status = status;
 }
 
-static int fsm_eval_scan(struct fsm_ctx *c, struct bytes nsid, struct fsm_eval_scan *ret)
+/* The oldest one, or the oldest that is done. STORE_E_NOT_FOUND. */
+static int fsm_eval_oldest(struct fsm_ctx *c, struct bytes nsid, bool terminal,
+                           struct fsm_eval_ref *ret)
 {
     struct bytes key, value;
     struct store_cursor cur;
     struct row_key prefix;
+    bool found = false;
     int r;
 
-    ret->census = (struct fsm_eval_census){0};
-    ret->has_first = ret->has_terminal = false;
     row_key_of_job(&prefix, nsid);
     r = store_scan(c->t, STATE_JOB_EVALS, row_key_bytes(&prefix), &cur);
-    while (r == 0 && (r = store_next(&cur, &key, &value)) == 0) {
+    while (r == 0 && !found && (r = store_next(&cur, &key, &value)) == 0) {
         size_t id_at = prefix.len + ROW_JOB_EVAL_TAIL;
 
         if (key.len <= id_at || value.len != 1) {
             r = -EBADMSG;
             break;
         }
-        ret->census.n++;
-        if (!fsm_eval_terminal(value.data[0]))
-            ret->census.open = true;
-        if (!ret->has_first) {
-            ret->has_first = true;
-            fsm_eval_ref_set(&ret->first, key, id_at, value.data[0]);
-        }
-        if (!ret->has_terminal && fsm_eval_terminal(value.data[0])) {
-            ret->has_terminal = true;
-            fsm_eval_ref_set(&ret->terminal, key, id_at, value.data[0]);
-        }
+        found = !terminal || fsm_eval_terminal(value.data[0]);
+        if (found)
+            fsm_eval_ref_set(ret, key, id_at, value.data[0]);
     }
     store_scan_end(&cur);
-    return r == STORE_E_NOT_FOUND ? 0 : err_trace(r);
+    return r;
 }
 
-int fsm_eval_census(struct fsm_ctx *c, struct bytes nsid, struct fsm_eval_census *ret)
+/* One more (1) or fewer (-1) of a status. */
+static void fsm_eval_count(struct fsm_tally *tally, unsigned status, int delta)
 {
-    struct fsm_eval_scan scan;
-    int r = fsm_eval_scan(c, nsid, &scan);
-
-    *ret = scan.census;
-    return r;
+    tally->evals += (uint64_t)delta;
+    if (!fsm_eval_terminal(status))
+        tally->open += (uint64_t)delta;
+    if (status == STATE_EVAL_BLOCKED)
+        tally->blocked += (uint64_t)delta;
 }
 
 static int fsm_eval_drop(struct fsm_ctx *c, struct bytes nsid, const struct fsm_eval_ref *ref)
@@ -93,10 +81,17 @@ static int fsm_eval_drop(struct fsm_ctx *c, struct bytes nsid, const struct fsm_
         .eval_was = ref->status,
         .eval_is = ref->status,
     };
+    struct fsm_tally tally;
     int r = store_del(c->t, STATE_JOB_EVALS, row_key_bytes(&ref->key));
 
     if (r == 0)
         r = store_del(c->t, STATE_EVALS, bytes_text(ref->id));
+    if (r == 0)
+        r = fsm_tally_read(c, nsid, &tally);
+    if (r == 0) {
+        fsm_eval_count(&tally, ref->status, -1);
+        r = fsm_tally_write(c, nsid, &tally);
+    }
     fsm_touch(c, STATE_EVALS, bytes_text(ref->id));
     memcpy(ch.id, ref->id, sizeof(ch.id));
     fsm_note(c, &ch);
@@ -106,15 +101,13 @@ static int fsm_eval_drop(struct fsm_ctx *c, struct bytes nsid, const struct fsm_
 int fsm_eval_purge(struct fsm_ctx *c, struct bytes nsid)
 {
     for (;;) {
-        struct fsm_eval_scan scan;
-        int r = fsm_eval_scan(c, nsid, &scan);
+        struct fsm_eval_ref ref;
+        int r = fsm_eval_oldest(c, nsid, false, &ref);
 
-        if (r == 0 && !scan.has_first)
-            return 0;
         if (r == 0)
-            r = fsm_eval_drop(c, nsid, &scan.first);
+            r = fsm_eval_drop(c, nsid, &ref);
         if (r)
-            return r;
+            return r == STORE_E_NOT_FOUND ? 0 : err_trace(r);
     }
 }
 
@@ -124,13 +117,20 @@ int fsm_eval_purge(struct fsm_ctx *c, struct bytes nsid)
  */
 static int fsm_eval_make_room(struct fsm_ctx *c, struct bytes nsid)
 {
-    struct fsm_eval_scan scan;
-    int r = fsm_eval_scan(c, nsid, &scan);
+    struct fsm_eval_ref ref;
+    struct fsm_tally tally;
+    bool terminal;
+    int r = fsm_tally_read(c, nsid, &tally);
 
-    if (r || scan.census.n < STATE_JOB_EVALS_MAX ||
-        (!scan.has_terminal && scan.census.n < STATE_JOB_EVALS_OPEN_MAX))
+    if (r || tally.evals < STATE_JOB_EVALS_MAX)
         return r;
-    return fsm_eval_drop(c, nsid, scan.has_terminal ? &scan.terminal : &scan.first);
+    terminal = tally.evals > tally.open;
+    if (!terminal && tally.evals < STATE_JOB_EVALS_OPEN_MAX)
+        return 0;
+    r = fsm_eval_oldest(c, nsid, terminal, &ref);
+    if (r)
+        return err_trace(r > 0 ? -EBADMSG : r);
+    return fsm_eval_drop(c, nsid, &ref);
 }
 
 /* ---- rows ---- */
@@ -138,13 +138,31 @@ static int fsm_eval_make_room(struct fsm_ctx *c, struct bytes nsid)
 static const char *fsm_eval_wrong(const steppe_Evaluation *e, struct row_key *nsid,
                                   enum state_eval_status *status);
 
-/* The row of a new or changed evaluation, and its place in the index by job. */
-static int fsm_eval_write(struct fsm_ctx *c, struct bytes nsid, const steppe_Evaluation *e,
+/* What it counts for its job. */
+static int fsm_eval_tally(struct fsm_ctx *c, struct bytes nsid, bool fresh,
                           enum state_eval_status was, enum state_eval_status status)
+{
+    struct fsm_tally tally;
+    int r;
+
+    if (!fresh && was == status)
+        return 0;
+    r = fsm_tally_read(c, nsid, &tally);
+    if (r)
+        return r;
+    if (!fresh)
+        fsm_eval_count(&tally, was, -1);
+    fsm_eval_count(&tally, status, 1);
+    return fsm_tally_write(c, nsid, &tally);
+}
+
+/* The row of a new (fresh) or changed evaluation, and its place in the index by job. */
+static int fsm_eval_write(struct fsm_ctx *c, struct bytes nsid, const steppe_Evaluation *e,
+                          bool fresh, enum state_eval_status was, enum state_eval_status status)
 {
     struct fsm_change ch = {
         .kind = FSM_CHANGE_EVAL,
-        .created = e->create_index == c->index,
+        .created = fresh,
         .namespace = bytes_text(e->namespace),
         .job_id = bytes_text(e->job_id),
         .eval_was = was,
@@ -169,6 +187,8 @@ static int fsm_eval_write(struct fsm_ctx *c, struct bytes nsid, const steppe_Eva
     r = store_put(c->t, STATE_EVALS, bytes_text(e->id), strbuf_bytes(&c->f->row));
     if (r == 0)
         r = store_put(c->t, STATE_JOB_EVALS, row_key_bytes(&by_job), bytes_of(&state, 1));
+    if (r == 0)
+        r = fsm_eval_tally(c, nsid, fresh, was, status);
     fsm_touch(c, STATE_EVALS, bytes_text(e->id));
     fsm_touch(c, STATE_JOB_EVALS, nsid);
     ch.text = strbuf_bytes(&c->f->a);
@@ -247,7 +267,7 @@ int fsm_eval_create(struct fsm_ctx *c, struct bytes nsid, const struct fsm_eval_
     e.status = (char *)state_eval_status_name(STATE_EVAL_PENDING);
     e.create_index = e.modify_index = c->index;
     e.create_time = e.modify_time = c->cmd->now.ns;
-    return fsm_eval_write(c, nsid, &e, STATE_EVAL_PENDING, STATE_EVAL_PENDING);
+    return fsm_eval_write(c, nsid, &e, true, STATE_EVAL_PENDING, STATE_EVAL_PENDING);
 }
 
 /* ---- the command ---- */
@@ -266,23 +286,27 @@ static const char *fsm_eval_wrong(const steppe_Evaluation *e, struct row_key *ns
     return NULL;
 }
 
-/* A scheduler placed all: what was blocked before is of no use any more. */
-static int fsm_eval_cancel_blocked(struct fsm_ctx *c, struct bytes nsid)
+/* A scheduler placed all (for the evaluation `but`): what was blocked is of no use any more. */
+static int fsm_eval_cancel_blocked(struct fsm_ctx *c, struct bytes nsid, const char *but)
 {
     char ids[STATE_JOB_EVALS_MAX][UUID_TEXT_LEN + 1];
     struct row_key prefix;
     struct store_cursor cur;
     struct bytes key, value;
+    struct fsm_tally tally;
     size_t n = 0;
-    int r;
+    int r = fsm_tally_read(c, nsid, &tally);
 
+    if (r || tally.blocked == 0)
+        return r;
     row_key_of_job(&prefix, nsid);
     r = store_scan(c->t, STATE_JOB_EVALS, row_key_bytes(&prefix), &cur);
-    while (r == 0 && n < STATE_JOB_EVALS_MAX && (r = store_next(&cur, &key, &value)) == 0) {
+    while (r == 0 && n < MIN(tally.blocked, STATE_JOB_EVALS_MAX) &&
+           (r = store_next(&cur, &key, &value)) == 0) {
         struct fsm_eval_ref ref;
 
         fsm_eval_ref_set(&ref, key, prefix.len + ROW_JOB_EVAL_TAIL, value.data[0]);
-        if (ref.status == STATE_EVAL_BLOCKED)
+        if (ref.status == STATE_EVAL_BLOCKED && strcmp(ref.id, but) != 0)
             memcpy(ids[n++], ref.id, sizeof(ids[0]));
     }
     store_scan_end(&cur);
@@ -299,7 +323,7 @@ static int fsm_eval_cancel_blocked(struct fsm_ctx *c, struct bytes nsid)
         e.status = xstrdup(state_eval_status_name(STATE_EVAL_CANCELED));
         e.status_description = xasprintf("evaluation \"%s\" successful", e.id);
         e.modify_index = c->index;
-        r = fsm_eval_write(c, nsid, &e, STATE_EVAL_BLOCKED, STATE_EVAL_CANCELED);
+        r = fsm_eval_write(c, nsid, &e, false, STATE_EVAL_BLOCKED, STATE_EVAL_CANCELED);
         row_release(steppe_Evaluation_fields, &e);
     }
     return r > 0 ? err_trace(-EBADMSG) : r;
@@ -327,6 +351,7 @@ static int fsm_eval_upsert(struct fsm_ctx *c, steppe_Evaluation *e, struct bytes
     enum state_eval_status was = STATE_EVAL_PENDING;
     struct fsm_queued queued[64];
     steppe_Evaluation old;
+    bool fresh;
     size_t n = 0;
     int r = fsm_eval_moves(c, e); /* within this very command */
 
@@ -336,6 +361,7 @@ static int fsm_eval_upsert(struct fsm_ctx *c, steppe_Evaluation *e, struct bytes
 
     if (r < 0)
         return r;
+    fresh = r != 0;
     e->create_index = r == 0 ? old.create_index : c->index;
     e->modify_index = c->index;
     if (r == 0) {
@@ -346,10 +372,10 @@ static int fsm_eval_upsert(struct fsm_ctx *c, steppe_Evaluation *e, struct bytes
     }
     if (r >= 0 && status == STATE_EVAL_COMPLETE && (!e->blocked_eval || !*e->blocked_eval) &&
         e->failed_tg_allocs_count == 0)
-        r = fsm_eval_cancel_blocked(c, nsid);
+        r = fsm_eval_cancel_blocked(c, nsid, e->id);
     if (r)
         return r;
-    r = fsm_eval_write(c, nsid, e, was, status);
+    r = fsm_eval_write(c, nsid, e, fresh, was, status);
     for (; n < e->queued_allocations_count && n < ARRAY_LEN(queued); n++)
         queued[n] =
             (struct fsm_queued){e->queued_allocations[n].key, e->queued_allocations[n].value};

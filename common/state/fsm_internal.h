@@ -112,13 +112,6 @@ int fsm_eval_check_new(struct fsm_ctx *c, const char *id);
 int fsm_eval_create(struct fsm_ctx *c, struct bytes nsid, const struct fsm_eval_new *e);
 /* Deletes all evaluations of a job. */
 int fsm_eval_purge(struct fsm_ctx *c, struct bytes nsid);
-/* Has it any, and one that is not terminal? */
-struct fsm_eval_census {
-    unsigned n;
-    bool open;
-};
-int fsm_eval_census(struct fsm_ctx *c, struct bytes nsid, struct fsm_eval_census *ret);
-
 /* An encoded Evaluation within a command: refuses what cannot be written. */
 int fsm_eval_check(struct fsm_ctx *c, struct bytes evaluation);
 /* Writes one that was checked: new, or over what is there. */
@@ -158,11 +151,15 @@ int fsm_job_read(struct fsm_ctx *c, struct bytes nsid, steppe_JobRow *ret);
 
 /* ---- allocations and their jobs: fsm_tally.c ---- */
 
-/* How many allocations a job has, of all jobs that had its id. */
+/* How many allocations and evaluations a job has, of all jobs that had its id. */
 struct fsm_tally {
-    uint64_t live, all;
+    uint64_t live, all; /* allocations */
+    uint64_t evals, open,
+        blocked; /* evaluations; open: not terminal, the blocked ones among them */
 };
 int fsm_tally_read(struct fsm_ctx *c, struct bytes nsid, struct fsm_tally *ret);
+/* Not between fsm_works_move() and fsm_works_flush(), which writes the same row. */
+int fsm_tally_write(struct fsm_ctx *c, struct bytes nsid, const struct fsm_tally *tally);
 
 /* A change of one allocation, as its job sees it. */
 struct fsm_alloc_move {

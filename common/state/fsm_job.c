@@ -35,7 +35,6 @@ static bool fsm_job_always_on(const steppe_JobRow *row)
 static int fsm_job_status(struct fsm_ctx *c, struct bytes nsid, const steppe_JobRow *row,
                           bool has_open_eval, enum state_job_status *ret)
 {
-    struct fsm_eval_census census;
     struct fsm_tally tally;
     int r = 0;
 
@@ -54,13 +53,10 @@ static int fsm_job_status(struct fsm_ctx *c, struct bytes nsid, const steppe_Job
         *ret = STATE_JOB_PENDING;
         return 0;
     }
-    r = fsm_eval_census(c, nsid, &census);
-    if (r)
-        return r;
-    if (census.n == 0 && tally.all == 0) /* all was collected: it does not come to life again */
+    if (tally.evals == 0 && tally.all == 0) /* all was collected: it does not come to life again */
         *ret = row->status == STATE_JOB_PENDING ? STATE_JOB_PENDING : STATE_JOB_DEAD;
     else
-        *ret = census.open ? STATE_JOB_PENDING : STATE_JOB_DEAD;
+        *ret = tally.open ? STATE_JOB_PENDING : STATE_JOB_DEAD;
     return 0;
 }
 

@@ -87,7 +87,6 @@ static int fsm_reap_alloc(struct fsm_ctx *c, const char *text)
 
 static int fsm_reap_job(struct fsm_ctx *c, const char *ns, const char *id)
 {
-    struct fsm_eval_census census;
     struct fsm_tally tally;
     steppe_JobRow row;
     struct row_key key;
@@ -102,9 +101,7 @@ static int fsm_reap_job(struct fsm_ctx *c, const char *ns, const char *id)
     if (r || row.status != STATE_JOB_DEAD)
         return r < 0 ? r : 0;
     r = fsm_tally_read(c, nsid, &tally);
-    if (r == 0)
-        r = fsm_eval_census(c, nsid, &census);
-    if (r || tally.live || census.open)
+    if (r || tally.live || tally.open)
         return r;
     return fsm_job_forget(c, nsid, &row);
 }

@@ -75,21 +75,27 @@ int fsm_tally_read(struct fsm_ctx *c, struct bytes nsid, struct fsm_tally *ret)
     *ret = (struct fsm_tally){0};
     if (r == STORE_E_NOT_FOUND)
         return 0;
-    if (r || v.len != 16)
+    if (r || v.len != sizeof(*ret))
         return err_trace(r ? r : -EBADMSG);
     ret->live = be64_read(v.data);
     ret->all = be64_read(v.data + 8);
+    ret->evals = be64_read(v.data + 16);
+    ret->open = be64_read(v.data + 24);
+    ret->blocked = be64_read(v.data + 32);
     return 0;
 }
 
-static int fsm_tally_write(struct fsm_ctx *c, struct bytes nsid, const struct fsm_tally *tally)
+int fsm_tally_write(struct fsm_ctx *c, struct bytes nsid, const struct fsm_tally *tally)
 {
-    uint8_t be[16];
+    uint8_t be[sizeof(*tally)];
     int r;
 
     be64_write(be, tally->live);
     be64_write(be + 8, tally->all);
-    if (tally->all)
+    be64_write(be + 16, tally->evals);
+    be64_write(be + 24, tally->open);
+    be64_write(be + 32, tally->blocked);
+    if (tally->all || tally->evals)
         return store_put(c->t, STATE_JOB_TALLIES, nsid, bytes_of(be, sizeof(be)));
     r = store_del(c->t, STATE_JOB_TALLIES, nsid);
     return r < 0 ? r : 0;

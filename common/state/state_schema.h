@@ -42,7 +42,7 @@
     X(EVAL_ALLOCS,   "eval_allocs",   true,  "evaluation's ID16, ID16",                "")                           \
     X(ALLOC_LOG,     "alloc_log",     true,  "be64 modify index, ID16",                "")                           \
     X(NODE_LOG,      "node_log",      true,  "be64 modify index, ID16",                "")                           \
-    X(JOB_TALLIES,   "job_tallies",   true,  "NSID",                                   "be64 live allocations, be64 all; missing when there are none") \
+    X(JOB_TALLIES,   "job_tallies",   true,  "NSID",                                   "be64 each: live allocations, all, evaluations, open, blocked ones; missing when there are none") \
     X(JOB_SPECS,     "job_specs",     true,  "NSID, NUL, be64 create index, be64 version", "be64 allocations of it, then its JOB_VERSIONS row once that is gone") \
     X(SYSTEM_JOBS,   "system_jobs",   true,  "NSID of a system job",                   "")                           \
     X(DEPLOYMENTS,   "deployments",   true,  "ID16",                                   "Deployment")                 \

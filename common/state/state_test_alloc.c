@@ -345,10 +345,36 @@ static void check_one(struct store_txn *t, const struct state_alloc *a, struct r
     REQUIRE(there);
 }
 
-/* Counts of the job's allocations, slowly. */
-static void check_tally(struct store_txn *t, struct bytes nsid)
+static void check_evals(struct store_txn *t, struct bytes nsid, struct bytes tally)
 {
-    struct bytes key, value, tally;
+    struct bytes key, value;
+    struct store_cursor c;
+    struct row_key prefix;
+    uint64_t all = 0, open = 0, blocked = 0;
+    int r;
+
+    row_key_of_job(&prefix, nsid);
+    r = store_scan(t, STATE_JOB_EVALS, row_key_bytes(&prefix), &c);
+    while (r == 0 && (r = store_next(&c, &key, &value)) == 0) {
+        struct bytes row;
+        char id[37];
+
+        snprintf(id, sizeof(id), "%.36s", (const char *)key.data + key.len - 36);
+        REQUIRE(store_get(t, STATE_EVALS, bytes_text(id), &row) == 0);
+        all++;
+        open += value.data[0] < STATE_EVAL_COMPLETE;
+        blocked += value.data[0] == STATE_EVAL_BLOCKED;
+    }
+    store_scan_end(&c);
+    REQUIRE(be64_read(tally.data + 16) == all);
+    REQUIRE(be64_read(tally.data + 24) == open);
+    REQUIRE(be64_read(tally.data + 32) == blocked);
+}
+
+/* Counts of the job's allocations, slowly. */
+static void check_tally(struct store_txn *t, struct bytes nsid, struct bytes tally)
+{
+    struct bytes key, value;
     struct store_cursor c;
     struct row_key prefix;
     uint64_t live = 0, all = 0;
@@ -366,9 +392,28 @@ static void check_tally(struct store_txn *t, struct bytes nsid)
         live += alloc_view_live(&a.view);
     }
     store_scan_end(&c);
-    REQUIRE(store_get(t, STATE_JOB_TALLIES, nsid, &tally) == 0 && tally.len == 16);
     REQUIRE(be64_read(tally.data) == live);
     REQUIRE(be64_read(tally.data + 8) == all);
+    check_evals(t, nsid, tally);
+}
+
+/* Each tally is true, and together they are all allocations and evaluations. */
+static void check_tallies(struct store_txn *t, size_t allocs)
+{
+    struct bytes key, value;
+    struct store_cursor c;
+    uint64_t all = 0, evals = 0;
+    int r = store_scan(t, STATE_JOB_TALLIES, (struct bytes){0}, &c);
+
+    while (r == 0 && (r = store_next(&c, &key, &value)) == 0) {
+        REQUIRE(value.len == 40);
+        check_tally(t, key, value);
+        all += be64_read(value.data + 8);
+        evals += be64_read(value.data + 16);
+    }
+    store_scan_end(&c);
+    REQUIRE(all == allocs);
+    REQUIRE(evals == table_count(t, STATE_EVALS, 0));
 }
 
 void test_allocs_check(struct test_state *ts)
@@ -391,10 +436,10 @@ void test_allocs_check(struct test_state *ts)
         row_uuid_text(key.data, id);
         REQUIRE(state_alloc_read(t, id, &a) == 0);
         check_one(t, &a, &nsid);
-        check_tally(t, row_key_bytes(&nsid));
         n++;
     }
     store_scan_end(&c);
+    check_tallies(t, n);
     REQUIRE(table_count(t, STATE_JOB_ALLOCS, 0) == n);
     REQUIRE(table_count(t, STATE_EVAL_ALLOCS, 0) == n);
     REQUIRE(table_count(t, STATE_ALLOC_LOG, 0) == n);

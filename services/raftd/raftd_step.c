@@ -14,6 +14,7 @@
 #include "raftd.h"
 
 #define APPLY_BATCH_MAX 256
+#define APPLY_NS        (8 * NS_PER_MS) /* then the loop listens again: a heartbeat is due every 30 ms */
 #define READ_BYTES_MAX  (4u << 20)
 #define LATE_NS         (10 * NS_PER_MS) /* this loop, or the whole process, stood still */
 #define LATE_WAIT_MS    5
@@ -169,6 +170,13 @@ static int collect(struct raftd *rd, uint64_t first, unsigned max, struct raft_e
     return (int)n;
 }
 
+static bool enough_applied(void *user)
+{
+    const int64_t *until_ns = user;
+
+    return clock_mono().ns >= *until_ns;
+}
+
 static void apply_some(struct raftd *rd)
 {
     struct raft_entry from_disk[APPLY_BATCH_MAX];
@@ -178,7 +186,11 @@ static void apply_some(struct raftd *rd)
     uint64_t left = rd->apply_last - rd->apply_next + 1;
     unsigned want = (unsigned)MIN(left, (uint64_t)APPLY_BATCH_MAX);
     int n = collect(rd, rd->apply_next, want, from_disk, &buf, entries);
-    int r = n > 0 ? fsm_apply_batch(rd->fsm, entries, (size_t)n, results) : n;
+    int64_t until_ns = clock_mono().ns + APPLY_NS;
+    size_t done = 0;
+    int r = n > 0 ? fsm_apply_until(rd->fsm, entries, (size_t)n, results, enough_applied, &until_ns,
+                                    &done)
+                  : n;
 
     if (r < 0 || n == 0) {
         svc_fatal(rd->ctx, "cannot apply entry %llu: %s", (unsigned long long)rd->apply_next,
@@ -187,10 +199,10 @@ static void apply_some(struct raftd *rd)
         raft_buf_unref(buf);
         return;
     }
-    rd->apply_next += (unsigned)n;
+    rd->apply_next += done;
     if (rd->apply_next > rd->apply_last)
         rd->apply_next = 0;
-    for (int i = 0; i < n; i++)
+    for (size_t i = 0; i < done; i++)
         raftd_write_applied(rd, entries[i].index, entries[i].term, &results[i]);
     raft_buf_unref(buf);
 }
