@@ -61,7 +61,7 @@ server {
   enabled          = true # default false
   bootstrap_expect = 1    # default 0: wait to be added. 1, 3 or 5: start when so many have met
   data_dir         = "/var/lib/steppe/server" # default DATA_DIR/server
-  encrypt          = "" # gossip key: base64 of 16, 24 or 32 bytes; empty: not encrypted
+  encrypt          = "" # gossip key: base64 of 16, 24 or 32 bytes; later data_dir/serf/keyring counts
 
   # Own: who else may be in the pool. Written into data_dir at the first start; servers of another
   # federation (or of none) are refused, and both sides log both ids. Empty: anybody.
