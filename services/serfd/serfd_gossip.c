@@ -154,11 +154,18 @@ uint64_t gossip_queue(struct serf *s, struct bcast_queue *q, const char *key, st
     return bcast_put(q, key, msg);
 }
 
+/* What is said to each member of a small pool anyhow is said to all at once. */
+static size_t tick_targets(const struct serf *s)
+{
+    if (s->n_list <= ALL_MAX + 1 && s->intents_q.n + s->queries_q.n + s->events_q.n > 0)
+        return ALL_MAX;
+    return MIN(s->o.gossip_nodes, (unsigned)GOSSIP_TARGETS_MAX);
+}
+
 void gossip_tick(struct serf *s)
 {
     struct member *to[GOSSIP_TARGETS_MAX];
-    size_t n =
-        table_pick(s, MIN(s->o.gossip_nodes, (unsigned)GOSSIP_TARGETS_MAX), wants_gossip, to);
+    size_t n = table_pick(s, tick_targets(s), wants_gossip, to);
 
     for (size_t i = 0; i < n; i++) {
         struct parcel p = {.n = 0};
