@@ -127,9 +127,9 @@ void image_reset(struct image *im);
 /* ---- fed by the store ---- */
 
 /*
- * Takes over what changed since the last call, at most about rows_max changes (0 = all). Tentative
- * changes must have been undone or kept. 0, 1 when there is more to read, or -errno.
- * image_index() is the state that the image shows once 0 was returned.
+ * Takes over what changed since the last call, at most about rows_max changes (0 = all; a node
+ * counts for 20). Tentative changes must have been undone or kept. 0, 1 when there is more to read,
+ * or -errno. image_index() is the state that the image shows once 0 was returned.
  */
 int image_refresh(struct image *im, struct store_txn *t, size_t rows_max);
 uint64_t image_index(const struct image *im);

@@ -81,6 +81,8 @@ void image_apply_alloc(struct image *im, const steppe_Allocation *a, int priorit
 
 /* ---- the store ---- */
 
+#define NODE_COST 20 /* a node's spec is large: decoding it takes as long as so many allocations   \
+                      */
 #define T(field) steppe_Allocation_##field##_tag
 
 struct refresh {
@@ -98,11 +100,11 @@ static char *text_of(struct bytes b)
 }
 
 /* Rows of one index belong together: what is left begins with a new one. */
-static bool enough(struct refresh *f, uint64_t index)
+static bool enough(struct refresh *f, uint64_t index, size_t cost)
 {
     if (f->rows_max && f->rows >= f->rows_max && index != f->last)
         return true;
-    f->rows++;
+    f->rows += cost;
     f->last = index;
     return false;
 }
@@ -154,7 +156,7 @@ static int on_alloc(void *user, const struct state_alloc *a)
     struct refresh *f = user;
     struct image_who who = {0};
 
-    if (enough(f, a->view.num[T(modify_index)]))
+    if (enough(f, a->view.num[T(modify_index)], 1))
         return 1;
     if (!image_id_parse(a->id, &who.id))
         return -EBADMSG;
@@ -170,7 +172,7 @@ static int on_node(void *user, const struct state_node *n, struct bytes spec)
     pb_istream_t in = pb_istream_from_buffer(spec.data, spec.len);
     char *status, *eligibility;
 
-    if (enough(f, n->modify_index))
+    if (enough(f, n->modify_index, NODE_COST))
         return 1;
     if (!pb_decode(&in, steppe_Node_fields, &node))
         return -EBADMSG;

@@ -6,6 +6,7 @@
 
 #include "job/job.h"
 #include "raftd_build.h"
+#include "state/state_config.h"
 #include "wire/wire.h"
 
 static void set_text(char **field, const char *value)
@@ -74,6 +75,21 @@ static enum built check_stored(struct building *b, steppe_Job *job)
     return BUILT_COMMAND;
 }
 
+/* May tasks of this region use more than their memory, up to memory_max? */
+static bool oversubscribes(struct raftd *rd)
+{
+    _cleanup_(store_abortp) struct store_txn *t = NULL;
+    steppe_SchedulerConfiguration config;
+    struct state_meta meta;
+    bool on;
+
+    if (store_begin(rd->store, false, &t) < 0 || state_scheduler_config(t, &config, &meta) < 0)
+        return false;
+    on = config.memory_oversubscription_enabled;
+    pb_release(steppe_SchedulerConfiguration_fields, &config);
+    return on;
+}
+
 /* Canonical form, implied constraints, validation. */
 static enum built prepare(struct building *b, steppe_Job *job)
 {
@@ -87,7 +103,7 @@ static enum built prepare(struct building *b, steppe_Job *job)
     if (!job_validate(job, &errors))
         built = raftd_build_error(b, 500, "%s", errors.data ? errors.data : "invalid job");
     else
-        job_warnings(job, false, &warnings);
+        job_warnings(job, oversubscribes(b->rd), &warnings);
     if (built == BUILT_COMMAND && warnings.len > 0)
         b->p->warnings = strbuf_take(&warnings);
     strbuf_fini(&errors);

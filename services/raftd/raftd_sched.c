@@ -11,7 +11,7 @@
 #include "state/state_config.h"
 #include "wire/wire.h"
 
-#define RESTORE_ROWS       2000 /* a turn of the loop */
+#define RESTORE_ROWS       2000 /* looked at, and evaluations woken, in a turn of the loop */
 #define MINUTE_NS          (60 * NS_PER_SEC)
 #define FOLLOW_UP_WAIT_NS  (60 * NS_PER_SEC)  /* as Nomad: a minute, */
 #define FOLLOW_UP_RANGE_NS (300 * NS_PER_SEC) /* and up to five more */
@@ -258,19 +258,18 @@ static void spread_room(struct raftd_sched *s)
 
 static void spread_woken(struct raftd_sched *s)
 {
-    struct id_list list = s->woken;
+    size_t n = MIN(s->woken.n, (size_t)RESTORE_ROWS);
 
-    s->woken = (struct id_list){0};
-    for (size_t i = 0; i < list.n; i++) {
+    for (size_t i = 0; i < n; i++) {
         steppe_Evaluation ev;
 
-        if (!sched_eval_read(s->rd, list.v[i], &ev))
+        if (!sched_eval_read(s->rd, s->woken.v[s->woken.n - n + i], &ev))
             continue;
         if (ev.status && (strcmp(ev.status, "blocked") == 0 || strcmp(ev.status, "pending") == 0))
             enqueue(s, &ev, true);
         pb_release(steppe_Evaluation_fields, &ev);
     }
-    id_list_fini(&list);
+    s->woken.n -= n;
 }
 
 static void cancel_twins(struct raftd_sched *s)
@@ -422,7 +421,7 @@ void raftd_sched_run(struct raftd *rd)
     reap_failed(s);
     sched_plans_run(rd);
     sched_serve(rd);
-    if (s->restoring)
+    if (s->restoring || s->woken.n)
         raftd_wake(rd);
 }
 

@@ -77,7 +77,7 @@ class FakeNode:
                     status='ready')
         n.node_resources.cpu.cpu_shares = self.cpu
         n.node_resources.memory.memory_mb = self.memory
-        n.node_resources.disk.disk_mb = 10000
+        n.node_resources.disk.disk_mb = 1000000
         return n
 
 
@@ -267,6 +267,16 @@ class Settings(steppe.TestCase):
         self.assertStatus(s.put(self.PATH + '?cas=x', {}), 400,
                           'Error parsing cas value: strconv.ParseUint: parsing "x": invalid syntax')
         self.assertStatus(s.delete(self.PATH), 405)
+
+    def test_memory_oversubscription(self):
+        """Registering tells whether memory_max will be ignored."""
+        s = self.cluster.region('global').server
+        s.wait_leader()
+        greedy = job('greedy')
+        greedy['TaskGroups'][0]['Tasks'][0]['Resources']['MemoryMaxMB'] = 50
+        self.assertIn('oversubscription is not enabled', s.register(greedy).json()['Warnings'])
+        self.assertStatus(s.put(self.PATH, {'MemoryOversubscriptionEnabled': True}), 200)
+        self.assertNotIn('oversubscription', s.register(greedy).json()['Warnings'])
 
     def test_from_the_configuration(self):
         s = self.cluster.region('global', server_extra='  default_scheduler_config {\n'
