@@ -255,3 +255,56 @@ int cmd_server_force_leave(struct cli *cli)
     }
     return 0;
 }
+
+static void print_region(struct cli *cli, const json_t *reply, const char *what)
+{
+    const json_t *servers = js_get(reply, "Servers");
+    struct strbuf names = STRBUF_INIT;
+    size_t i;
+    json_t *v;
+
+    json_array_foreach(servers, i, v)
+    {
+        strbuf_addf(&names, "%s%s", i ? ", " : "", json_string_value(v));
+    }
+    ui_out(cli, "Region %s %s: %s", js_str(reply, "Region"), what, names.data ? names.data : "");
+    strbuf_fini(&names);
+    json_array_foreach(js_get(reply, "Missing"), i, v)
+    {
+        ui_warn(cli, "%s did not answer in time; it follows when it hears of it",
+                json_string_value(v));
+    }
+}
+
+int cmd_server_region_leave(struct cli *cli)
+{
+    _cleanup_(json_decrefp) json_t *reply = NULL;
+
+    if (cli->argc != 0)
+        return ui_usage(cli, "This command takes no arguments");
+    if (!cli_client(cli))
+        return 1;
+    if (client_call(&cli->client, "PUT", "/v1/agent/region/leave", NULL, &reply, NULL) < 0) {
+        ui_error(cli, "Error leaving the federation: %s", cli_error(cli));
+        return 1;
+    }
+    print_region(cli, reply, "has left the federation");
+    return 0;
+}
+
+int cmd_server_region_remove(struct cli *cli)
+{
+    _cleanup_(json_decrefp) json_t *reply = NULL;
+
+    if (cli->argc != 1)
+        return ui_usage(cli, "This command takes one argument: <region>");
+    if (!cli_client(cli))
+        return 1;
+    if (client_call(&cli->client, "PUT", "/v1/agent/region/remove", NULL, &reply, "name",
+                    cli->argv[0], NULL) < 0) {
+        ui_error(cli, "Error removing region %s: %s", cli->argv[0], cli_error(cli));
+        return 1;
+    }
+    print_region(cli, reply, "is removed");
+    return 0;
+}

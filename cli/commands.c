@@ -560,6 +560,22 @@ const struct cli_command cli_commands[] = {
     SERVER_FORCE_LEAVE("server force-leave", 0),
     SERVER_JOIN("server join", 0),
     SERVER_MEMBERS("server members", 0),
+    {HELP_GROUP("server region", "Take regions out of the federation"), .options = CLI_GROUP,
+     .help = "  This command groups subcommands for regions that leave the federation.",
+     .examples = "steppe server region leave\nsteppe server region remove east"},
+    {.name = "server region leave", .usage = "server region leave [options]",
+     .synopsis = "Take this region out of the federation, in order",
+     .help = "  All servers of the region that is asked say goodbye to those of other regions, who\n"
+             "  forget them, and keep to themselves: jobs and state stay. Restarts do not bring\n"
+             "  the region back; `steppe server join` at one of its servers does.",
+     .examples = "steppe server region leave", .options = CLI_CLIENT | CLI_NO_NAMESPACE,
+     .run = cmd_server_region_leave},
+    {.name = "server region remove", .usage = "server region remove [options] <region>",
+     .synopsis = "Forget a region that is gone",
+     .help = "  Prunes the failed and left servers of a region that will not come back, on all\n"
+             "  servers of the federation. A region with a server that is alive is left alone.",
+     .examples = "steppe server region remove east", .options = CLI_CLIENT | CLI_NO_NAMESPACE,
+     .run = cmd_server_region_remove},
     {HELP_GROUP("service", "Interact with the services of this node"), .options = CLI_GROUP,
      .help = "  This command groups subcommands for the processes that make up the node on this\n"
              "  machine. They ask its supervisor, over a socket in the node's run directory.",

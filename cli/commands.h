@@ -37,6 +37,8 @@ int cmd_raft_remove_peer(struct cli *cli);
 int cmd_server_force_leave(struct cli *cli);
 int cmd_server_join(struct cli *cli);
 int cmd_server_members(struct cli *cli);
+int cmd_server_region_leave(struct cli *cli);
+int cmd_server_region_remove(struct cli *cli);
 int cmd_service_list(struct cli *cli);
 int cmd_service_action(struct cli *cli);
 int cmd_service_logs(struct cli *cli);

@@ -81,6 +81,8 @@ enum rpc_flags {
     X(CLIENT_FIND,        105, "Client.Find",              RAFTD, RPC_READ | RPC_LOCAL, ClientFindRequest, ClientFindResponse) \
     X(CLIENT_MOVED,       106, "Client.Moved",             RAFTD, RPC_LOCAL | RPC_ONE_WAY, ClientMoved, Empty)         \
     X(SERF_JOIN_CHECK,    126, "Serf.JoinCheck",           SERFD, RPC_LOCAL, SerfJoinRequest, SerfJoinCheckResponse) \
+    X(SERF_REGION_LEAVE,  127, "Serf.RegionLeave",         SERFD, RPC_LOCAL, Empty, SerfRegionResponse)             \
+    X(SERF_REGION_REMOVE, 128, "Serf.RegionRemove",        SERFD, RPC_LOCAL, SerfRegionRequest, SerfRegionResponse) \
     X(REGION_LIST,         70, "Region.List",              RAFTD, RPC_READ | RPC_LOCAL, Empty, RegionListResponse)     \
     X(ALLOC_LIST,          80, "Alloc.List",               RAFTD, RPC_READ,  AllocListRequest, AllocListResponse)   \
     X(ALLOC_GET,           81, "Alloc.GetAlloc",           RAFTD, RPC_READ,  AllocSpecificRequest, Allocation)      \

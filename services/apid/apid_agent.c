@@ -304,6 +304,29 @@ void apid_agent_keyring(struct apid_req *r)
     }
 }
 
+/* Ours: this server's region leaves the federation, a dead one is removed from it. */
+void apid_agent_region(struct apid_req *r)
+{
+    bool remove = strcmp(apid_path_rest(r, "/v1/agent/region/"), "remove") == 0;
+    const char *name = apid_param(r, "name");
+    steppe_SerfRegionRequest msg = {.region = (char *)name};
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_Request env;
+    size_t len;
+
+    if (!is_server(r)) {
+        apid_error(r, 501, "Invalid method");
+        return;
+    }
+    if (remove && (!name || !*name)) {
+        apid_error(r, 400, "missing name of the region to remove");
+        return;
+    }
+    if (apid_env(r, remove ? RPC_SERF_REGION_REMOVE : RPC_SERF_REGION_LEAVE, &env) &&
+        apid_call_msg(r, &env, steppe_SerfRegionRequest_fields, &msg, &body, &len))
+        apid_render(r, &steppe_SerfRegionResponse_json, false, body, len);
+}
+
 /* ---- health ---- */
 
 /* The leader's address; false with the error's text left in out. */

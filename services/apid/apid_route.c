@@ -45,6 +45,8 @@ static const struct apid_route routes[] = {
     {"/v1/agent/health",              APID_GET,        apid_agent_health},
     {"/v1/agent/join",                WRITE,           apid_agent_join},
     {"/v1/agent/join/check",          APID_GET | WRITE, apid_agent_join_check},
+    {"/v1/agent/region/leave",        WRITE,           apid_agent_region},
+    {"/v1/agent/region/remove",       WRITE,           apid_agent_region},
     {"/v1/agent/force-leave",         WRITE,           apid_agent_force_leave},
     {"/v1/agent/keyring/",            ANY,             apid_agent_keyring},
     {"/v1/operator/raft/configuration", APID_GET,      apid_raft_configuration},

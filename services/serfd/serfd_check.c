@@ -143,7 +143,7 @@ static void report_guards(struct serf *s, struct strbuf *out, const struct msg_s
             !gossip_addr_from(&m.addr, nodes[i].addr, nodes[i].port))
             continue;
         r = guard_check(s->o.guard, &self, &m, &e);
-        if (r == -EPERM && !stranger.text[0])
+        if ((r == -EPERM || r == -ESTALE) && !stranger.text[0])
             stranger = e;
         if (r == -EXDEV && !group.text[0])
             group = e;

@@ -7,7 +7,8 @@
 #include "serfd_shell.h"
 #include "tags.h"
 
-#define OWN_TAGS_MAX 20
+#define OWN_TAGS_MAX   20
+#define EPOCH_TAG_ROOM 16 /* bytes of the tag that the core adds */
 
 int serfd_conf_split(const char *text, int default_port, char **ret_host, uint16_t *ret_port)
 {
@@ -104,7 +105,7 @@ int serfd_conf_tags(const struct serfd *sd, struct strbuf *out, struct errtext *
     return 0;
 }
 
-/* The group comes to be after the start: its tag must fit then, too. */
+/* The group and the region's epoch come to be after the start: their tags must fit then, too. */
 static int put_first_tags(struct serfd *sd, struct strbuf *out, struct errtext *e)
 {
     struct serfd whole = {.ctx = sd->ctx, .guard = sd->guard};
@@ -113,6 +114,9 @@ static int put_first_tags(struct serfd *sd, struct strbuf *out, struct errtext *
 
     memset(whole.raft_group, '0', GUARD_GROUP_LEN);
     r = serfd_conf_tags(&whole, &room, e);
+    if (r == 0 && room.len + EPOCH_TAG_ROOM > TAGS_META_MAX)
+        r = err_set(e, -E2BIG, "region, datacenter and address make tags of more than %d bytes",
+                    TAGS_META_MAX - EPOCH_TAG_ROOM);
     strbuf_fini(&room);
     return r ? r : serfd_conf_tags(sd, out, e);
 }

@@ -184,6 +184,7 @@ static void (*const timer_fns[T_COUNT])(struct serf *) = {
     [T_RECONNECT] = exchange_reconnect,
     [T_QUEUES] = on_queues,
     [T_LEAVE] = serf_leave_stage,
+    [T_REGION] = region_due,
     [T_ASKS] = asks_due,
     [T_CHECK] = check_due,
 };
@@ -313,6 +314,7 @@ struct serf *serf_free(struct serf *s)
     bcast_fini(&s->queries_q);
     bcast_fini(&s->events_q);
     check_fini(s);
+    free(s->byes);
     serf_recent_fini(s);
     serf_events_fini(s);
     queries_fini(s);
@@ -354,7 +356,7 @@ int serf_step(struct serf *s, const struct serf_event *ev, struct serf_out *out)
         exchange_on_dialed(s, ev);
         break;
     case SERF_EV_JOIN:
-        r = exchange_join(s, &ev->addr, ev->id);
+        r = exchange_join(s, &ev->addr, ev->id, ev->attach);
         break;
     case SERF_EV_FORCE_LEAVE:
         r = serf_force_leave(s, ev->name, ev->prune);
@@ -375,7 +377,13 @@ int serf_step(struct serf *s, const struct serf_event *ev, struct serf_out *out)
         r = check_begin(s, ev);
         break;
     case SERF_EV_TAGS:
-        r = nodes_set_meta(s, ev->data);
+        r = region_set_tags(s, ev->data);
+        break;
+    case SERF_EV_REGION_LEAVE:
+        r = region_leave(s);
+        break;
+    case SERF_EV_REGION_EPOCH:
+        region_restore(s, (uint32_t)ev->id);
         break;
     case SERF_EV_CLOCKS:
         restore_clocks(s, ev->clocks);
@@ -465,6 +473,8 @@ void serf_stats_get(const struct serf *s, struct serf_stats *ret)
         .encrypted = s->o.keyring && s->o.keyring->n > 0,
         .leaving = core_leaving(s),
         .left_done = s->leave == LEAVE_DONE,
+        .epoch = s->epoch,
+        .region_out = s->region_out,
         .group_conflict = s->conflict[0] ? s->conflict : NULL,
     };
     for (size_t i = 0; i < s->n; i++) {

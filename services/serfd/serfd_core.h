@@ -92,19 +92,21 @@ struct serf_query {
 /* ---- events and effects ---- */
 
 enum serf_event_type {
-    SERF_EV_TICK,        /* serf_deadline() has come */
-    SERF_EV_PACKET,      /* data (decrypted) came from addr */
-    SERF_EV_STREAM,      /* a peer's whole stream message: id, addr, data */
-    SERF_EV_DIALED,      /* a dial ended: id, err, data = the whole answer when err is 0 */
-    SERF_EV_JOIN,        /* push/pull with addr; id comes back in SERF_FX_JOINED */
-    SERF_EV_FORCE_LEAVE, /* name, prune */
-    SERF_EV_LEAVE,       /* leave in order; ends with SERF_FX_LEFT */
-    SERF_EV_USER_EVENT,  /* name, data, coalesce */
-    SERF_EV_QUERY,       /* query; id comes back in its effects */
-    SERF_EV_KEYS_SAVED,  /* the answer to SERF_FX_SAVE_KEYS: err */
-    SERF_EV_TAGS,        /* data: our new meta */
-    SERF_EV_CHECK,       /* could we join at addr? id comes back in SERF_FX_CHECKED */
-    SERF_EV_CLOCKS,      /* restore: clocks of an earlier life (member, event, query) */
+    SERF_EV_TICK,         /* serf_deadline() has come */
+    SERF_EV_PACKET,       /* data (decrypted) came from addr */
+    SERF_EV_STREAM,       /* a peer's whole stream message: id, addr, data */
+    SERF_EV_DIALED,       /* a dial ended: id, err, data = the whole answer when err is 0 */
+    SERF_EV_JOIN,         /* push/pull with addr, attach; id comes back in SERF_FX_JOINED */
+    SERF_EV_FORCE_LEAVE,  /* name, prune */
+    SERF_EV_LEAVE,        /* leave in order; ends with SERF_FX_LEFT */
+    SERF_EV_USER_EVENT,   /* name, data, coalesce */
+    SERF_EV_QUERY,        /* query; id comes back in its effects */
+    SERF_EV_KEYS_SAVED,   /* the answer to SERF_FX_SAVE_KEYS: err */
+    SERF_EV_TAGS,         /* data: our new meta */
+    SERF_EV_REGION_LEAVE, /* our region leaves the federation */
+    SERF_EV_REGION_EPOCH, /* restore: id = the epoch of an earlier life */
+    SERF_EV_CHECK,        /* could we join at addr? id comes back in SERF_FX_CHECKED */
+    SERF_EV_CLOCKS,       /* restore: clocks of an earlier life (member, event, query) */
 };
 
 struct serf_event {
@@ -117,6 +119,7 @@ struct serf_event {
     int err; /* -errno */
     const char *name;
     bool prune, coalesce;
+    bool attach; /* a join by hand: it brings a region back that has left the federation */
     const struct serf_query *query;
     uint64_t clocks[3];
 };
@@ -210,6 +213,8 @@ struct serf_stats {
     size_t member_queue, intent_queue, event_queue, query_queue;
     unsigned coordinate_resets;
     bool encrypted, leaving, left_done;
+    uint32_t epoch;  /* of our region; rises with each leave of the federation and each return */
+    bool region_out; /* it has left, and the others know */
     const char *group_conflict; /* why a join was refused for the raft group's sake; NULL: no */
 };
 void serf_stats_get(const struct serf *s, struct serf_stats *ret);

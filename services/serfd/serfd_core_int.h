@@ -79,6 +79,7 @@ enum timer {
     T_RECONNECT,
     T_QUEUES,
     T_LEAVE,
+    T_REGION,
     T_ASKS,
     T_CHECK,
     T_COUNT,
@@ -108,7 +109,8 @@ enum dial_kind { DIAL_PING, DIAL_SYNC, DIAL_JOIN, DIAL_RECONNECT, DIAL_TELL, DIA
 struct dial {
     uint64_t id, user_id;
     enum dial_kind kind;
-    bool look; /* a join's first half: who is there? Nothing was said of us */
+    bool attach; /* it may bring our region back into the federation */
+    bool look;   /* a join's first half: who is there? Nothing was said of us */
     struct gossip_addr addr;
 };
 
@@ -248,6 +250,13 @@ struct serf {
     int64_t leave_until;
     struct coord_self coord;
 
+    uint32_t epoch;       /* of our region: odd, it has left the federation */
+    bool region_out;      /* and goodbye is said */
+    int64_t region_until; /* latest time of the goodbye */
+    struct gossip_addr *byes;
+    size_t n_byes;
+    unsigned bye_rounds;
+
     struct check checks[CHECKS_MAX];
     size_t n_checks;
 
@@ -301,6 +310,8 @@ uint64_t nodes_say_goodbye(struct serf *s);
 bool claim_vsn_valid(struct span vsn);
 struct guard_subject nodes_subject(const struct member *m);
 int nodes_set_meta(struct serf *s, struct span meta); /* of this node */
+void nodes_drop(struct serf *s, struct member *m);    /* at once, whatever its state */
+void nodes_tell_self(struct serf *s, const struct gossip_addr *to); /* our alive */
 
 /* serfd_probe.c */
 void probe_start(struct serf *s);
@@ -330,7 +341,9 @@ void gossip_on_packet(struct serf *s, const struct gossip_addr *from, struct spa
 /* serfd_exchange.c */
 void exchange_on_stream(struct serf *s, const struct serf_event *ev);
 void exchange_on_dialed(struct serf *s, const struct serf_event *ev);
-int exchange_join(struct serf *s, const struct gossip_addr *addr, uint64_t user_id);
+int exchange_join(struct serf *s, const struct gossip_addr *addr, uint64_t user_id, bool attach);
+/* A state in which the servers of our region have left. */
+void exchange_put_goodbye(struct serf *s, struct strbuf *out);
 bool exchange_joining(const struct serf *s); /* is one under way? */
 uint64_t exchange_dial(struct serf *s, enum dial_kind kind, const struct gossip_addr *addr,
                        uint64_t user_id, struct span msg, int64_t timeout_ns);
@@ -341,6 +354,27 @@ void exchange_reconnect(struct serf *s);
 
 uint64_t exchange_look(struct serf *s, const struct gossip_addr *addr); /* for a check */
 
+/* serfd_region.c */
+enum region_view { REGION_OWN, REGION_FOREIGN, REGION_MIXED }; /* of the living of a pool */
+int region_set_tags(struct serf *s, struct span meta);         /* ours, with the epoch */
+void region_restore(struct serf *s, uint32_t epoch);           /* at the start */
+int region_leave(struct serf *s);
+void region_learn(struct serf *s, struct span meta);
+void region_due(struct serf *s);
+void region_on_ping(struct serf *s, struct span source, const struct gossip_addr *to);
+bool region_is_own(const struct serf *s, struct span meta);
+bool region_has_left(struct span meta); /* says so of itself */
+bool region_detached(const struct serf *s);
+bool region_protects(const struct serf *s, const struct member *m); /* its goodbye is not for us */
+bool region_refuses(const struct serf *s, struct span meta);
+enum region_view region_look(const struct serf *s, const struct msg_state_node *nodes, size_t n);
+/* Before a join there: 0, maybe with the region back in the federation, or -ECANCELED. */
+int region_may_join(struct serf *s, const struct msg_state_node *nodes, size_t n, bool attach,
+                    struct errtext *e);
+/* A state came from those whom we left: true with the answer, or with a text in e to be refused. */
+bool region_answer(struct serf *s, const struct msg_state_node *nodes, size_t n,
+                   struct strbuf *answer, struct errtext *e);
+
 /* serfd_check.c */
 int check_begin(struct serf *s, const struct serf_event *ev);
 void check_due(struct serf *s);
@@ -349,6 +383,7 @@ void check_on_answer(struct serf *s, uint64_t dial, const struct check_view *v);
 void check_fini(struct serf *s);
 
 /* serfd_intents.c */
+void serf_drop(struct serf *s, struct member *m); /* forgets it without a word */
 void serf_node_joined(struct serf *s, struct member *m);
 void serf_node_gone(struct serf *s, struct member *m);
 void serf_node_updated(struct serf *s, struct member *m);

@@ -45,6 +45,23 @@ static void put_state(struct serf *s, struct strbuf *out, bool join, int64_t wal
     strbuf_fini(&user);
 }
 
+void exchange_put_goodbye(struct serf *s, struct strbuf *out)
+{
+    struct msg_state_head head = {.nodes = 1};
+    struct msg_state_node node = {
+        .name = SPAN_STR(s->self->name),
+        .addr = {s->self->addr.ip, s->self->addr.ip_len},
+        .meta = member_meta(s->self),
+        .vsn = {s->self->vsn, sizeof(s->self->vsn)},
+        .inc = s->self->inc,
+        .state = NODE_LEFT,
+        .port = s->self->addr.port,
+    };
+
+    msg_put(out, ML_PUSH_PULL, &msg_state_head_schema, &head);
+    mp_put_struct(out, &msg_state_node_schema, &node);
+}
+
 /* ---- dialling ---- */
 
 uint64_t exchange_dial(struct serf *s, enum dial_kind kind, const struct gossip_addr *addr,
@@ -82,7 +99,7 @@ static uint64_t dial_state(struct serf *s, enum dial_kind kind, const struct gos
 
 /* A push/pull that tells of nobody: the answer shows who is there. */
 static uint64_t dial_look(struct serf *s, enum dial_kind kind, const struct gossip_addr *addr,
-                          uint64_t user_id)
+                          uint64_t user_id, bool attach)
 {
     struct msg_state_head head = {.join = true};
     struct strbuf b = STRBUF_INIT;
@@ -91,15 +108,17 @@ static uint64_t dial_look(struct serf *s, enum dial_kind kind, const struct goss
     msg_put(&b, ML_PUSH_PULL, &msg_state_head_schema, &head);
     id = exchange_dial(s, kind, addr, user_id, (struct span){(const uint8_t *)b.data, b.len},
                        s->o.tcp_timeout);
-    if (id)
+    if (id) {
         s->dials[s->n_dials - 1].look = true;
+        s->dials[s->n_dials - 1].attach = attach;
+    }
     strbuf_fini(&b);
     return id;
 }
 
 uint64_t exchange_look(struct serf *s, const struct gossip_addr *addr)
 {
-    return dial_look(s, DIAL_CHECK, addr, 0);
+    return dial_look(s, DIAL_CHECK, addr, 0, false);
 }
 
 /*
@@ -107,10 +126,10 @@ uint64_t exchange_look(struct serf *s, const struct gossip_addr *addr)
  * comes, and would have us for a member that we are not.
  */
 static uint64_t dial_join(struct serf *s, enum dial_kind kind, const struct gossip_addr *addr,
-                          uint64_t user_id)
+                          uint64_t user_id, bool attach)
 {
-    if (s->o.guard && s->o.guard->federation[0])
-        return dial_look(s, kind, addr, user_id);
+    if (region_detached(s) || (s->o.guard && s->o.guard->federation[0]))
+        return dial_look(s, kind, addr, user_id, attach);
     return dial_state(s, kind, addr, user_id);
 }
 
@@ -123,13 +142,13 @@ bool exchange_joining(const struct serf *s)
     return false;
 }
 
-int exchange_join(struct serf *s, const struct gossip_addr *addr, uint64_t user_id)
+int exchange_join(struct serf *s, const struct gossip_addr *addr, uint64_t user_id, bool attach)
 {
     if (core_leaving(s))
         return -ESHUTDOWN;
     if (!guard_allows(s->o.guard, addr))
         return -EACCES;
-    return dial_join(s, DIAL_JOIN, addr, user_id) ? 0 : -EBUSY;
+    return dial_join(s, DIAL_JOIN, addr, user_id, attach) ? 0 : -EBUSY;
 }
 
 void exchange_periodic(struct serf *s)
@@ -192,7 +211,7 @@ void exchange_reconnect(struct serf *s)
     if (prng_double(&s->prng) > (double)failed / (double)MAX(all - failed - left, (size_t)1))
         return;
     if (table_pick(s, 1, is_failed, &m) == 1)
-        (void)dial_join(s, DIAL_RECONNECT, member_reach(m), 0);
+        (void)dial_join(s, DIAL_RECONNECT, member_reach(m), 0, false);
 }
 
 /* ---- merging (5.4) ---- */
@@ -305,7 +324,9 @@ static int guard_merge(const struct serf *s, const struct remote_state *st, stru
             span_is(n->name, s->self->name) || !gossip_addr_from(&m.addr, n->addr, n->port))
             continue;
         r = guard_check(s->o.guard, &self, &m, e);
-        if (r == 0)
+        if (r == -ESTALE) /* left out by nodes_alive() */
+            r = 0;
+        else if (r == 0)
             r = guard_groups_check(&known, &m, e);
     }
     return r;
@@ -335,6 +356,8 @@ static int merge_state(struct serf *s, const struct remote_state *st, struct err
 
     if (r)
         return r;
+    for (size_t i = 0; i < st->n; i++) /* before those who left are taken for gone */
+        region_learn(s, st->nodes[i].meta);
     for (size_t i = 0; i < st->n; i++) {
         const struct msg_state_node *n = &st->nodes[i];
         struct node_claim c = {n->name, n->meta, n->vsn, n->addr, n->port, n->inc};
@@ -398,6 +421,9 @@ static void stream_push_pull(struct serf *s, const struct serf_event *ev, struct
     if (!remote_state_read(msg, &st)) {
         core_note(s, LOG_WARN, "state exchange dropped: it is broken from=%s",
                   gossip_addr_text(&ev->addr, from));
+    } else if (region_answer(s, st.nodes, st.n, answer, &e)) {
+        if (answer->len == 0)
+            answer_err(s, answer, e.text);
     } else {
         /* Before any check, as every peer does (5.3). Who tells of nobody only looks. */
         put_state(s, answer, st.join, st.n == 0 ? s->wall : 0);
@@ -474,7 +500,7 @@ void exchange_on_stream(struct serf *s, const struct serf_event *ev)
 /* ---- what came back from a dial ---- */
 
 /* The state that was answered is merged, or (look) only judged. */
-static int answer_take(struct serf *s, struct span data, bool look, struct errtext *e)
+static int answer_take(struct serf *s, const struct dial *d, struct span data, struct errtext *e)
 {
     struct strbuf room = STRBUF_INIT;
     struct mp_scratch scratch = {.used = 0};
@@ -495,7 +521,9 @@ static int answer_take(struct serf *s, struct span data, bool look, struct errte
         if (!remote_state_read(msg, &st))
             r = err_set(e, -EBADMSG, "its answer is broken");
         else
-            r = look ? merge_check(s, &st, e) : merge_state(s, &st, e);
+            r = d->look ? merge_check(s, &st, e) : merge_state(s, &st, e);
+        if (r == 0 && d->look)
+            r = region_may_join(s, st.nodes, st.n, d->attach, e);
         remote_state_fini(&st);
     }
     strbuf_fini(&room);
@@ -620,7 +648,7 @@ static void dialed_state(struct serf *s, const struct dial *d, const struct serf
     /* In our own pool (retry_join found it by gossip meanwhile) events are on their way to us. */
     s->ignore_old_events = d->kind == DIAL_JOIN && !is_own_pool(s, &d->addr);
     if (r == 0)
-        r = answer_take(s, ev->data, d->look, &e);
+        r = answer_take(s, d, ev->data, &e);
     s->ignore_old_events = false;
     if (d->look && r == 0) {
         if (dial_state(s, d->kind, &d->addr, d->user_id))

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "serfd_core_int.h"
 #include "tags.h"
 
 /* ---- addresses ---- */
@@ -153,6 +154,18 @@ static int check_own_group(const struct guard_subject *self, const struct guard_
     return group_error(m, theirs, self->name, ours, e);
 }
 
+/* Its region has left the federation: what we hear of it is old, or went astray. */
+static int check_has_left(const struct guard_subject *self, const struct guard_subject *m,
+                          struct errtext *e)
+{
+    struct span region = tag_of(m->meta, "region");
+
+    if (!region_has_left(m->meta) || span_eq(region, tag_of(self->meta, "region")))
+        return 0;
+    return err_set(e, -ESTALE, "member '%.*s': region %.*s has left the federation", TEXT(m->name),
+                   TEXT(region));
+}
+
 int guard_check(const struct guard_rules *g, const struct guard_subject *self,
                 const struct guard_subject *m, struct errtext *e)
 {
@@ -164,6 +177,8 @@ int guard_check(const struct guard_rules *g, const struct guard_subject *self,
                        TEXT(m->name), gossip_addr_text(&m->addr, addr), TEXT(self->name));
     if (g)
         r = check_federation(g, self, m, e);
+    if (r == 0)
+        r = check_has_left(self, m, e);
     return r ? r : check_own_group(self, m, e);
 }
 

@@ -42,7 +42,8 @@ bool guard_allows(const struct guard_rules *g, const struct gossip_addr *addr);
 
 /*
  * May m be in the pool of `self`? 0; -EPERM for its address or federation, -EXDEV for a region of
- * our name with another raft group. The text names both sides. g may be NULL: only groups count.
+ * our name with another raft group, -ESTALE when its region has left the federation. The text names
+ * both sides. g may be NULL: only groups count.
  */
 int guard_check(const struct guard_rules *g, const struct guard_subject *self,
                 const struct guard_subject *m, struct errtext *e);

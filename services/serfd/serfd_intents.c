@@ -49,6 +49,14 @@ static void member_erase(struct serf *s, struct member *m)
     table_drop_unused(s, m);
 }
 
+void serf_drop(struct serf *s, struct member *m)
+{
+    m->in_serf = false;
+    m->status = SERF_NONE;
+    core_changed(s);
+    table_drop_unused(s, m);
+}
+
 /* ---- intents about names that are not known yet ---- */
 
 void serf_recent_fini(struct serf *s)
@@ -202,6 +210,8 @@ void serf_on_leave_intent(struct serf *s, const struct msg_leave *msg, struct sp
         return;
     }
     if (msg->ltime <= m->ltime)
+        return;
+    if (msg->prune && region_protects(s, m)) /* the region's goodbye to others */
         return;
     if (m == s->self && !core_leaving(s)) {
         core_note(s, LOG_WARN, "refuting a leave intent about this node");
@@ -465,6 +475,10 @@ static void merge_statuses(struct serf *s, const struct msg_serf_state *st)
     n = MIN(n, (uint32_t)STREAM_NODES_MAX);
     name_list_read(&left, st->left_members);
     while (n-- > 0 && mp_get_raw(&r, &name) == 0 && mp_get_uint(&r, UINT64_MAX, &ltime) == 0) {
+        const struct member *m = table_find(s, name);
+
+        if (m && region_protects(s, m))
+            continue; /* left those who tell it, not us */
         if (name_list_has(&left, name)) {
             struct msg_leave leave = {ltime + 1, name, false};
 

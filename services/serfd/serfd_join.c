@@ -119,7 +119,7 @@ static void op_fail(struct join_op *op, const char *addr, const char *text)
 /* One address; counts as pending until serfd_joined(). */
 static void op_dial(struct join_op *op, const struct gossip_addr *addr)
 {
-    struct serf_event ev = {.type = SERF_EV_JOIN, .addr = *addr};
+    struct serf_event ev = {.type = SERF_EV_JOIN, .addr = *addr, .attach = !op->own};
     char text[GOSSIP_ADDR_TEXT_MAX];
     size_t i = 0;
     int r;
@@ -425,8 +425,14 @@ static void on_retry_timer(uv_timer_t *t)
 
 static void retry_later(struct serfd_joiner *j, const char *error)
 {
-    int64_t wait = retry_failed(&j->plan, random_u64());
+    bool out = serfd_regions_out(j->sd);
+    int64_t wait = out ? j->plan.interval_ns : retry_failed(&j->plan, random_u64());
 
+    if (out) { /* it may find servers of the own region; those of others it leaves alone */
+        log_info("retry_join: the region has left the federation error=\"%s\"", error);
+        uv_timer_start(&j->retry_timer, on_retry_timer, (uint64_t)(wait / NS_PER_MS), 0);
+        return;
+    }
     if (wait < 0) {
         svc_fatal(j->sd->ctx, "retry_join: no server joined after %u attempts: %s", j->plan.tries,
                   error);
@@ -443,7 +449,7 @@ static void on_start_joined(void *user, unsigned num_joined, const char *error)
 
     if (j->gone)
         return;
-    if (num_joined == 0) {
+    if (num_joined == 0 && !serfd_regions_out(j->sd)) {
         svc_fatal(j->sd->ctx, "start_join: no server joined: %s", error);
         return;
     }

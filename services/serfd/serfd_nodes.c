@@ -69,6 +69,17 @@ void nodes_announce(struct serf *s, struct member *m)
     strbuf_fini(&b);
 }
 
+void nodes_tell_self(struct serf *s, const struct gossip_addr *to)
+{
+    struct strbuf b = STRBUF_INIT;
+    struct span msg;
+
+    put_alive(&b, s->self);
+    msg = (struct span){(const uint8_t *)b.data, b.len};
+    gossip_send_plain(s, to, NULL, &msg, 1);
+    strbuf_fini(&b);
+}
+
 uint64_t nodes_say_goodbye(struct serf *s)
 {
     queue_accusation(s, ML_DEAD, s->self, s->self->inc, SPAN_STR(s->self->name));
@@ -290,11 +301,16 @@ static bool claim_is_strange(struct serf *s, const struct node_claim *c,
 {
     struct guard_subject self = nodes_subject(s->self), m = {c->name, c->meta, *addr};
     struct errtext e;
+    int r;
 
-    if (span_is(c->name, s->self->name) || guard_check(s->o.guard, &self, &m, &e) == 0)
+    if (span_is(c->name, s->self->name))
         return false;
-    core_note(s, LOG_WARN, "member refused: %s", e.text);
-    return true;
+    if (region_refuses(s, c->meta))
+        return true; /* those we left may not have heard of it yet */
+    r = guard_check(s->o.guard, &self, &m, &e);
+    if (r)
+        core_note(s, r == -ESTALE ? LOG_DEBUG : LOG_WARN, "member refused: %s", e.text);
+    return r != 0;
 }
 
 /* Steps 2 and 3, and the bounds of every field. */
@@ -425,6 +441,7 @@ void nodes_alive(struct serf *s, const struct node_claim *c)
     claim_vsn(c, m->vsn);
     node_set_state(s, m, NODE_ALIVE);
     nodes_announce(s, m);
+    region_learn(s, c->meta);
     if (was_gone)
         serf_node_joined(s, m);
     else if (meta_changed)
@@ -488,12 +505,36 @@ void nodes_dead(struct serf *s, struct span name, uint32_t inc, struct span from
             refute(s, inc);
         return;
     }
-    suspicion_cancel(m);
     own_word = span_is(from, m->name);
+    if (own_word && m->status != SERF_LEAVING && region_protects(s, m)) {
+        /* The region's goodbye to others, maybe; maybe it really goes: it can say so itself. */
+        nodes_suspect(s, name, inc, SPAN_STR(s->self->name));
+        return;
+    }
+    suspicion_cancel(m);
     queue_accusation(s, ML_DEAD, m, inc, from);
     m->inc = inc;
     node_set_state(s, m, own_word ? NODE_LEFT : NODE_DEAD);
     serf_node_gone(s, m);
+}
+
+static void leave_list(struct serf *s, struct member *m)
+{
+    suspicion_cancel(m);
+    m->in_list = false;
+    s->n_list--;
+    probe_forget(s, m);
+    bcast_remove_key(&s->nodes_q, m->name);
+}
+
+void nodes_drop(struct serf *s, struct member *m)
+{
+    assert(m != s->self && m->in_list);
+    leave_list(s, m);
+    if (m->in_serf)
+        serf_drop(s, m);
+    else
+        table_drop_unused(s, m);
 }
 
 /* 6.6: at the wrap of the probe list. */
@@ -505,10 +546,7 @@ void nodes_forget(struct serf *s)
         if (!m->in_list || member_usable(m) || m == s->self ||
             s->now - m->changed <= s->o.gossip_to_dead)
             continue;
-        m->in_list = false;
-        s->n_list--;
-        probe_forget(s, m);
-        bcast_remove_key(&s->nodes_q, m->name);
+        leave_list(s, m);
         table_drop_unused(s, m);
     }
 }

@@ -450,6 +450,8 @@ void probe_on_ping(struct serf *s, const struct gossip_addr *from, struct span b
     ack = (struct msg_ack){ping.seq, {(const uint8_t *)payload.data, payload.len}};
     msg_put(&b, ML_ACK, &msg_ack_schema, &ack);
     gossip_send(s, &to, (struct span){(const uint8_t *)b.data, b.len});
+    if (ping.node.len)
+        region_on_ping(s, ping.source_node, &to);
     strbuf_fini(&payload);
     strbuf_fini(&b);
 }

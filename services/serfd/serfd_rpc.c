@@ -256,6 +256,7 @@ static void on_stats(struct serfd *sd, struct bus_req *req)
     }
     entries[resp.stats_count++] = (steppe_StatsResponse_StatsEntry){
         (char *)"encrypted", (char *)(st.encrypted ? "true" : "false")};
+    add_text(&resp, "region_left", st.epoch % 2 ? "true" : NULL);
     add_text(&resp, "federation", sd->guard.federation);
     add_text(&resp, "raft_group", sd->raft_group);
     add_text(&resp, "raft_group_conflict", st.group_conflict);
@@ -280,6 +281,12 @@ static void on_request(void *user, struct bus_req *req)
         break;
     case RPC_SERF_LEAVE:
         on_leave(sd, req);
+        break;
+    case RPC_SERF_REGION_LEAVE:
+        serfd_regions_leave(sd, req);
+        break;
+    case RPC_SERF_REGION_REMOVE:
+        serfd_regions_remove(sd, req);
         break;
     case RPC_SERF_JOIN_CHECK:
         serfd_report_request(sd, req);

@@ -202,6 +202,7 @@ void serfd_settle(struct serfd *sd)
 {
     int64_t wait = serf_deadline(sd->serf).ns - clock_mono().ns;
 
+    serfd_regions_settle(sd);
     if (serfd_version(sd) != sd->version_told) {
         sd->version_told = serfd_version(sd);
         sd->snapshot_dirty = true;
@@ -365,6 +366,9 @@ int serfd_init(struct svc_ctx *ctx, struct errtext *e)
         r = serfd_keyring_load(sd, e);
     if (r == 0) {
         sd->serf = serf_new(&o, clock_mono());
+        r = serfd_regions_load(sd, e);
+    }
+    if (r == 0) {
         r = open_udp(sd, e);
     }
     if (r == 0)

@@ -55,6 +55,9 @@ struct serfd {
     char *keyring_path;
     struct serfd_keys_save *keys_save; /* under way */
 
+    uint32_t epoch;             /* of our region, as the file says */
+    struct bus_req *region_req; /* who asked the region to leave, waiting */
+
     char *snapshot_path;
     uv_timer_t snapshot_timer;
     bool snapshot_dirty;
@@ -114,6 +117,13 @@ void serfd_report_request(struct serfd *sd, struct bus_req *req);
 void serfd_checked(struct serfd *sd, const struct serf_effect *fx, const char *report);
 void serfd_report_fini(struct serfd *sd);
 
+/* serfd_regions.c: the region's place in the federation on disk; Serf.RegionLeave, RegionRemove */
+int serfd_regions_load(struct serfd *sd, struct errtext *e);
+void serfd_regions_settle(struct serfd *sd);
+void serfd_regions_leave(struct serfd *sd, struct bus_req *req);
+void serfd_regions_remove(struct serfd *sd, struct bus_req *req);
+bool serfd_regions_out(const struct serfd *sd);
+
 /* serfd_exec.c */
 struct serfd_exec;
 /* error NULL: `out` is what the command printed. Called once, from the loop. */
@@ -166,5 +176,9 @@ bool serfd_conf_ip(const char *host, uint16_t port, struct gossip_addr *ret);
 /* serfd_stamps.c */
 /* Checks the federation's stamp, writes it when there is none; reads the raft group's. */
 int serfd_stamps_load(struct serfd *sd, struct errtext *e);
+/* A file of one short line into buf, without its newline; "" when there is none. */
+int serfd_stamp_read(const char *path, char *buf, size_t size, struct errtext *e);
+/* The same back: whole or not at all, and synced. */
+int serfd_stamp_write(const char *path, const char *text, struct errtext *e);
 /* raftd says which group it is part of: tells the pool. -EINVAL when it is no group's id. */
 int serfd_set_group(struct serfd *sd, const char *group);

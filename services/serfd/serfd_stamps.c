@@ -15,8 +15,7 @@
 #define FEDERATION_FILE "federation-id"
 #define GROUP_FILE      "group-id"
 
-/* A file of one short line into buf, without its newline; "" when there is none. */
-static int read_line(const char *path, char *buf, size_t size, struct errtext *e)
+int serfd_stamp_read(const char *path, char *buf, size_t size, struct errtext *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n;
@@ -34,8 +33,7 @@ static int read_line(const char *path, char *buf, size_t size, struct errtext *e
     return 0;
 }
 
-/* Whole or not at all, and on the disk: it decides who may read the rest of data_dir. */
-static int write_line(const char *path, const char *text, struct errtext *e)
+int serfd_stamp_write(const char *path, const char *text, struct errtext *e)
 {
     _cleanup_(freep) char *fresh = xasprintf("%s.new", path);
     _cleanup_(freep) char *line = xasprintf("%s\n", text);
@@ -64,7 +62,7 @@ int serfd_stamps_load(struct serfd *sd, struct errtext *e)
     _cleanup_(freep) char *group = xasprintf("%s/" GROUP_FILE, c->data_dir);
     char stamp[GUARD_ID_MAX + 2], id[GUARD_GROUP_LEN + 2];
     bool write = false;
-    int r = read_line(federation, stamp, sizeof(stamp), e);
+    int r = serfd_stamp_read(federation, stamp, sizeof(stamp), e);
 
     if (r == 0 && strlen(stamp) > GUARD_ID_MAX)
         r = err_set(e, -EBADMSG, "%s: not the id of a federation", federation);
@@ -76,11 +74,11 @@ int serfd_stamps_load(struct serfd *sd, struct errtext *e)
                                    sd->guard.federation, &write, e),
                        "%s", federation);
     if (r == 0 && write) {
-        r = write_line(federation, sd->guard.federation, e);
+        r = serfd_stamp_write(federation, sd->guard.federation, e);
         log_info("data are of federation \"%s\" now before=\"%s\"", sd->guard.federation, stamp);
     }
     if (r == 0)
-        r = read_line(group, id, sizeof(id), e);
+        r = serfd_stamp_read(group, id, sizeof(id), e);
     if (r == 0 && is_group(id))
         (void)snprintf(sd->raft_group, sizeof(sd->raft_group), "%s", id);
     return r;

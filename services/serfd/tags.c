@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define TAGS_MARK 0xff
-
 int tags_put(struct strbuf *out, const struct tag *tags, size_t n)
 {
     size_t start = out->len;

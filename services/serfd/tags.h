@@ -11,6 +11,8 @@
 #define TAGS_META_MAX 512
 #define TAGS_MAX      64         /* pairs that are looked at */
 #define TAG_SERF_LAN  "serf_lan" /* our own: gossip address for the own region, IP:PORT */
+#define TAG_EPOCH     "epoch"    /* our own: has the region left? see serfd_region.c */
+#define TAGS_MARK     0xff       /* the first byte of a Meta with tags */
 #define TAG_RPC_WAN   "rpc_wan"  /* our own: RPC address for other regions */
 
 struct tag {

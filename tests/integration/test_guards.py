@@ -259,5 +259,114 @@ class RaftGroup(steppe.TestCase):
         self.assertEqual([j['ID'] for j in e.get('/v1/jobs?region=west').json()], ['of-west'])
 
 
+def statuses(node):
+    return {m['Name']: m['Status'] for m in node.get('/v1/agent/members').json()['Members']}
+
+
+@unittest.skipIf(steppe.is_nomad(), 'ours')
+class RegionLeave(steppe.TestCase):
+    WEST = ['west-s1.west', 'west-s2.west', 'west-s3.west']
+
+    def wait_statuses(self, nodes, want):
+        for n in nodes:
+            wait_for('%s to see %s' % (n.name, want), lambda: statuses(n) == want, WAIT)  # noqa: B023
+
+    def test_out_and_back(self):
+        c = self.cluster
+        east = c.region('east').server
+        west = c.region('west', servers=3)
+        s1, s2, s3 = west.servers
+        s1.server_extra = s1.server_extra.replace('retry_join = [', 'retry_join = ["%s", ' % east.addr)
+        s1.write_conf()
+        self.assertCli(join(s1, east), 0)
+        every = {n: 'alive' for n in self.WEST + ['east-s1.east']}
+        mine = {n: 'alive' for n in self.WEST}
+        self.wait_statuses((east, s1, s2, s3), every)
+        self.assertStatus(east.register(job('x', region='west'), '?region=west'), 200)
+        peers = s1.get('/v1/status/peers').json()
+
+        r = s2.cli('server', 'region', 'leave')
+        self.assertCli(r, 0, 'Region west has left the federation: %s\n' % ', '.join(self.WEST), '')
+        self.wait_statuses((s1, s2, s3), mine)
+        self.wait_statuses((east,), {'east-s1.east': 'alive'})
+        wait_for('one region in east', lambda: east.get('/v1/regions').json() == ['east'], WAIT)
+        wait_for('one region in west', lambda: s3.get('/v1/regions').json() == ['west'], WAIT)
+        self.assertNotIn('member failed', ''.join(n.log() for n in (east, s1, s2, s3)))
+        # The region itself goes on as if nothing had been.
+        self.assertEqual(s1.get('/v1/status/peers').json(), peers)
+        self.assertEqual(s1.job_ids(), ['x'])
+        self.assertStatus(s2.register(job('y')), 200)
+        self.assertCli(s2.cli('server', 'region', 'leave'), 0)  # once more is no harm
+
+        # The other side cannot fetch it back, and a look says why.
+        r = join(east, s1)
+        self.assertEqual(r.rc, 1)
+        self.assertIn('region west has left the federation', r.err)
+        r = east.cli('server', 'join', '-check', s1.addr)
+        self.assertEqual(r.rc, 1)
+        self.assertIn('region west has left the federation', r.out)
+
+        # Nor does a restart, with a configuration that names the others.
+        s1.restart()
+        wait_log(s1, 'retry_join')
+        self.wait_statuses((s1, s2, s3), mine)
+        wait_log(s1, 'this region has left the federation')
+        self.assertEqual(statuses(east), {'east-s1.east': 'alive'})
+
+        self.assertCli(join(s3, east), 0)
+        self.wait_statuses((east, s1, s2, s3), every)
+        for n in (east, s1, s2, s3):
+            wait_for('both regions', lambda: n.get('/v1/regions').json() == ['east', 'west'], WAIT)  # noqa: B023
+        wait_for('jobs of west in east', lambda: sorted(east.job_ids('?region=west')) == ['x', 'y'], WAIT)
+        self.assertEqual(s1.get('/v1/status/peers').json(), peers)
+        s2.restart()  # the way back is remembered, too
+        self.wait_statuses((east, s1, s2, s3), every)
+
+    def test_one_that_slept(self):
+        """A server that was down when its region left follows when it is back."""
+        east = self.cluster.region('east').server
+        west = self.cluster.region('west', servers=3)
+        s1, s2, s3 = west.servers
+        self.assertCli(join(s1, east), 0)
+        self.wait_statuses((east, s1, s2, s3), {n: 'alive' for n in self.WEST + ['east-s1.east']})
+        s3.kill()
+        wait_for('s3 failed', lambda: statuses(s1)['west-s3.west'] == 'failed', WAIT)
+        self.assertCli(s1.cli('server', 'region', 'leave'), 0)
+        s3.start()
+        wait_for('all of west at s3', lambda: statuses(s3) == {n: 'alive' for n in self.WEST}, WAIT)
+        wait_for('no west in east', lambda: not any(n.endswith('.west') and s == 'alive' for n, s in statuses(east).items()), WAIT)
+
+
+@unittest.skipIf(steppe.is_nomad(), 'ours')
+class Gone(steppe.TestCase):
+    def test_remove_a_region_and_prune_a_server(self):
+        c = self.cluster
+        west = c.region('west').server
+        east = c.region('east', servers=3)
+        north = c.region('north').server
+        self.assertCli(join(west, east.server), 0)
+        self.assertCli(join(north, west), 0)
+        for n in (west, north):
+            wait_for('all five', lambda: len(statuses(n)) == 5, WAIT)  # noqa: B023
+        r = west.cli('server', 'region', 'remove', 'east')
+        self.assertEqual(r.rc, 1)
+        self.assertIn('Error removing region east', r.err)
+        self.assertIn('is alive', r.err)
+        self.assertEqual(west.cli('server', 'region', 'remove', 'nowhere').rc, 1)
+        self.assertEqual(west.cli('server', 'region', 'remove').rc, 1)
+        for n in east.servers:
+            n.kill()
+        for n in (west, north):
+            wait_for('east failed', lambda: [statuses(n).get('east-s%d.east' % i) for i in (1, 2, 3)] == ['failed'] * 3, WAIT)  # noqa: B023
+        self.assertCli(west.cli('server', 'region', 'remove', 'east'), 0,
+                       'Region east is removed: east-s1.east, east-s2.east, east-s3.east\n')
+        for n in (west, north):
+            wait_for('east forgotten', lambda: sorted(statuses(n)) == ['north-s1.north', 'west-s1.west'], WAIT)  # noqa: B023
+        north.kill()
+        wait_for('north failed', lambda: statuses(west).get('north-s1.north') == 'failed', WAIT)
+        self.assertCli(west.cli('server', 'force-leave', '-prune', 'north-s1.north'), 0)
+        wait_for('north pruned', lambda: sorted(statuses(west)) == ['west-s1.west'], WAIT)
+
+
 if __name__ == '__main__':
     unittest.main()
