@@ -47,6 +47,17 @@ pid_of() {
     echo "$pid"
 }
 
+# The holders of tasks that ran on our clients: tasks outlive the agents that started them.
+tasks() {
+    local f argv
+    for f in /proc/[0-9]*/cmdline; do
+        { mapfile -d '' argv <"$f"; } 2>/dev/null || continue
+        [[ ${argv[0]:-} == */taskd && ${argv[1]:-} == "$demo/"* ]] || continue
+        f=${f#/proc/}
+        echo "${f%/cmdline}"
+    done
+}
+
 down() {
     local node pid stopped=0 i
     for node in $nodes; do
@@ -58,6 +69,13 @@ down() {
             sleep 0.1
         done
         pid=$(pid_of "$node") && kill -KILL "$pid"
+    done
+    for pid in $(tasks); do
+        kill -TERM "$pid" # it ends its task first
+    done
+    for ((i = 0; i < 150; i++)); do
+        [ -n "$(tasks)" ] || break
+        sleep 0.1
     done
     if [ -f "$demo/run_base" ]; then
         rm -rf "$(cat "$demo/run_base")"
