@@ -76,13 +76,20 @@ static unsigned aim_queues(struct serf *s, struct bcast_queue *const *queues, si
     return receivers;
 }
 
-static void parcel_fill(struct serf *s, struct parcel *p, size_t room, const struct gossip_addr *to)
+static void parcel_fill_nodes(struct serf *s, struct parcel *p, size_t *room)
+{
+    unsigned limit = MAX(retransmit_limit(s, s->n_list), 1u);
+
+    p->serf = false;
+    (void)bcast_pick(&s->nodes_q, 2, room, limit, PACKET_PARTS_MAX - p->n, parcel_add, p);
+}
+
+static void parcel_fill_serf(struct serf *s, struct parcel *p, size_t room,
+                             const struct gossip_addr *to)
 {
     unsigned limit = MAX(retransmit_limit(s, s->n_list), 1u);
     struct bcast_queue *const serf_queues[] = {&s->intents_q, &s->queries_q, &s->events_q};
 
-    p->serf = false;
-    (void)bcast_pick(&s->nodes_q, 2, &room, limit, PACKET_PARTS_MAX - p->n, parcel_add, p);
     p->serf = true;
     if (s->intents_q.n + s->queries_q.n + s->events_q.n == 0)
         return;
@@ -130,8 +137,12 @@ void gossip_send(struct serf *s, const struct gossip_addr *to, struct span msg)
     struct parcel p = {.n = 0};
 
     parcel_add(&p, msg);
-    if (packet_room(s) > msg.len)
-        parcel_fill(s, &p, packet_room(s) - msg.len, to);
+    if (packet_room(s) > msg.len) {
+        size_t room = packet_room(s) - msg.len;
+
+        parcel_fill_nodes(s, &p, &room);
+        parcel_fill_serf(s, &p, room, to);
+    }
     parcel_send(s, &p, to, false);
     strbuf_fini(&p.bytes);
 }
@@ -154,23 +165,40 @@ uint64_t gossip_queue(struct serf *s, struct bcast_queue *q, const char *key, st
     return bcast_put(q, key, msg);
 }
 
-/* What is said to each member of a small pool anyhow is said to all at once. */
-static size_t tick_targets(const struct serf *s)
+/*
+ * Members to talk to, in random order. What is said to each member of a small pool anyhow, Serf's
+ * messages, is said to all at once; *ret_nodes of them get memberlist's too.
+ */
+static size_t tick_targets(struct serf *s, struct member **to, size_t *ret_nodes)
 {
-    if (s->n_list <= ALL_MAX + 1 && s->intents_q.n + s->queries_q.n + s->events_q.n > 0)
-        return ALL_MAX;
-    return MIN(s->o.gossip_nodes, (unsigned)GOSSIP_TARGETS_MAX);
+    size_t n, some = MIN(s->o.gossip_nodes, (unsigned)GOSSIP_TARGETS_MAX);
+
+    *ret_nodes = some;
+    if (s->n_list > ALL_MAX + 1 || s->intents_q.n + s->queries_q.n + s->events_q.n == 0)
+        return table_pick(s, some, wants_gossip, to);
+    n = table_pick(s, ALL_MAX, wants_gossip, to);
+    for (size_t i = 0; i + 1 < n; i++) {
+        size_t k = i + (size_t)prng_below(&s->prng, n - i);
+        struct member *m = to[i];
+
+        to[i] = to[k];
+        to[k] = m;
+    }
+    return n;
 }
 
 void gossip_tick(struct serf *s)
 {
     struct member *to[GOSSIP_TARGETS_MAX];
-    size_t n = table_pick(s, tick_targets(s), wants_gossip, to);
+    size_t n_nodes, n = tick_targets(s, to, &n_nodes);
 
     for (size_t i = 0; i < n; i++) {
         struct parcel p = {.n = 0};
+        size_t room = packet_room(s);
 
-        parcel_fill(s, &p, packet_room(s), member_reach(to[i]));
+        if (i < n_nodes)
+            parcel_fill_nodes(s, &p, &room);
+        parcel_fill_serf(s, &p, room, member_reach(to[i]));
         if (p.n > 0)
             parcel_send(s, &p, member_reach(to[i]), peer_takes_crc(to[i]));
         strbuf_fini(&p.bytes);
