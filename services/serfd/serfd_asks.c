@@ -147,10 +147,13 @@ static void ask_end(struct serf *s, struct ask *a)
 
     if (a->q.insist && a->answered.n < a->expected)
         note_silent(s, a);
-    fx = core_effect(s, SERF_FX_REPLIED, (struct span){NULL, 0});
-
-    fx->id = a->id;
-    fx->number = a->expected;
+    if (a->id == VOTE_ID) {
+        vote_end(s);
+    } else {
+        fx = core_effect(s, SERF_FX_REPLIED, (struct span){NULL, 0});
+        fx->id = a->id;
+        fx->number = a->expected;
+    }
     ask_fini(a);
     *a = s->asks[--s->n_asks];
 }
@@ -274,6 +277,11 @@ void asks_on_response(struct serf *s, const struct msg_query_response *resp)
     (void)set_find(ack ? &a->acked : &a->answered, resp->from, &found);
     if (found)
         return;
+    if (a->id == VOTE_ID) {
+        set_add(ack ? &a->acked : &a->answered, resp->from);
+        vote_count(s, resp->payload);
+        return;
+    }
     strbuf_add(&b, from->name, strlen(from->name) + 1);
     strbuf_add(&b, resp->payload.p, resp->payload.len);
     fx = core_effect(s, SERF_FX_REPLY, span_of(&b));

@@ -4,7 +4,7 @@
  * members. serfd_nodes.c: alive, suspect, dead. serfd_probe.c: failure detection.
  * serfd_gossip.c: queues and datagrams. serfd_exchange.c: push/pull. serfd_intents.c: Serf's
  * statuses. serfd_events.c: user events. serfd_queries.c: queries of others. serfd_asks.c: our own.
- * serfd_keys.c: the keyring.
+ * serfd_keys.c: the keyring. serfd_vote.c: who is right about a name.
  */
 #pragma once
 
@@ -245,6 +245,12 @@ struct serf {
     bool keys_saving;
     struct seal_keyring keys_next; /* counts once it is on disk */
 
+    struct {
+        bool under_way;
+        int64_t next_at; /* not sooner */
+        unsigned answers, ours;
+    } vote; /* about our name */
+
     enum leave_stage leave;
     uint64_t leave_item; /* what must be gossiped before the next stage */
     int64_t leave_until;
@@ -421,6 +427,12 @@ int asks_begin(struct serf *s, uint64_t id, const struct serf_query *q);
 void asks_on_response(struct serf *s, const struct msg_query_response *resp);
 void asks_due(struct serf *s);
 void asks_fini(struct serf *s);
+
+/* serfd_vote.c */
+#define VOTE_ID UINT64_MAX       /* of our own query; no caller's */
+void vote_begin(struct serf *s); /* somebody else claims our name */
+void vote_count(struct serf *s, struct span payload);
+void vote_end(struct serf *s);
 
 /* serfd_keys.c */
 /* False: no query about keys. */

@@ -353,6 +353,8 @@ static bool claim_conflicts(struct serf *s, const struct member *m, const struct
               m == s->self ? "another node uses the name of this one"
                            : "two nodes use one name; keeping the known address",
               m->name, gossip_addr_text(&m->addr, ours), gossip_addr_text(addr, theirs));
+    if (m == s->self)
+        vote_begin(s);
     return true;
 }
 
