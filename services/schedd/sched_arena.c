@@ -97,16 +97,14 @@ char *sched_arena_text(struct sched_arena *a, const void *data, size_t len)
 
 char *sched_arena_printf(struct sched_arena *a, const char *fmt, ...)
 {
-    va_list ap, again;
-    char *p;
+    _cleanup_(freep) char *text = NULL;
+    va_list ap;
     int n;
 
     va_start(ap, fmt);
-    va_copy(again, ap);
-    n = vsnprintf(NULL, 0, fmt, ap);
+    n = vasprintf(&text, fmt, ap);
     va_end(ap);
-    p = sched_arena_take(a, (size_t)MAX(n, 0) + 1);
-    (void)vsnprintf(p, (size_t)MAX(n, 0) + 1, fmt, again);
-    va_end(again);
-    return p;
+    if (n < 0)
+        abort();
+    return sched_arena_text(a, text, (size_t)n);
 }

@@ -140,7 +140,7 @@ steppe_Evaluation sched_eval_like(const struct sched_in *in, struct sched_arena 
                            .create_time = in->now,
                            .modify_time = in->now};
 
-    e.id = sched_arena_text(arena, "", UUID_TEXT_LEN);
+    e.id = sched_arena_take(arena, UUID_TEXT_LEN + 1);
     uuid_from_prng(in->prng, e.id);
     return e;
 }

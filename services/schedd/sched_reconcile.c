@@ -287,6 +287,11 @@ static void stop_lost(struct group *g)
 
 /* ---- too many ---- */
 
+static bool same_spec(const struct sched_reconcile_in *in, const struct sched_alloc *a)
+{
+    return a->job_version == in->job->version && a->job_create_index == in->job->create_index;
+}
+
 static void stop_migrating(struct group *g, int64_t *remove)
 {
     struct names names;
@@ -320,7 +325,7 @@ static void stop_highest(struct group *g, int64_t *remove)
         stop_item(g, it, SCHED_NOT_NEEDED);
         (*remove)--;
     }
-    /* Several may have had one name. */
+    /* Names may also be those of ended ones. */
     for (size_t i = g->n; i > 0 && *remove > 0; i--) {
         struct item *it = &g->items[i - 1];
 
@@ -328,6 +333,41 @@ static void stop_highest(struct group *g, int64_t *remove)
             continue;
         stop_item(g, it, SCHED_NOT_NEEDED);
         (*remove)--;
+    }
+}
+
+/* Is a worth more than b, which has its name? */
+static bool keeps_name(const struct sched_reconcile_in *in, const struct sched_alloc *a,
+                       const struct sched_alloc *b)
+{
+    if (same_spec(in, a) != same_spec(in, b))
+        return same_spec(in, a);
+    return a->create_index > b->create_index;
+}
+
+/*
+ * Two of one name: of a plan that moved one from node to node, the leader took the new one and left
+ * out the node of the old one. Nomad keeps both and stops the highest name instead. (Deployments: a
+ * canary shares its name with what it is to replace, and is no twin.)
+ */
+static void stop_twins(struct group *g)
+{
+    struct item *kept = NULL;
+
+    for (size_t i = 0; i < g->n; i++) {
+        struct item *it = &g->items[i], *other = it;
+
+        if (it->set != SET_UNTAINTED || sched_alloc_terminal(it->a))
+            continue;
+        if (!kept || strcmp(kept->a->name, it->a->name) != 0) {
+            kept = it;
+            continue;
+        }
+        if (keeps_name(g->in, it->a, kept->a)) {
+            other = kept;
+            kept = it;
+        }
+        stop_item(g, other, SCHED_NOT_NEEDED);
     }
 }
 
@@ -343,11 +383,6 @@ static void stop_surplus(struct group *g)
 }
 
 /* ---- changed specs ---- */
-
-static bool same_spec(const struct sched_reconcile_in *in, const struct sched_alloc *a)
-{
-    return a->job_version == in->job->version && a->job_create_index == in->job->create_index;
-}
 
 /* All allocations of one version give the same answer: it is asked for once. */
 struct changed_memo {
@@ -515,6 +550,7 @@ static void reconcile_group(struct group *g)
     names_from(g, &g->names,
                1u << SET_UNTAINTED | 1u << SET_MIGRATE | 1u << SET_RESCHEDULE | 1u << SET_LOST);
     stop_lost(g);
+    stop_twins(g);
     stop_surplus(g);
     update_changed(g);
     place_missing(g);
@@ -616,7 +652,8 @@ void sched_reconcile(const struct sched_reconcile_in *in, struct sched_reconcile
     bool *done = SCHED_NEW_N(in->arena, bool, in->job ? in->job->task_groups_count : 0);
 
     prepare(in, out);
-    qsort(in->allocs, in->allocs_n, sizeof(*in->allocs), by_name);
+    if (in->allocs_n)
+        qsort(in->allocs, in->allocs_n, sizeof(*in->allocs), by_name);
     stopped_on_lost_nodes(in, out);
     for (size_t i = 0; i < in->allocs_n;) {
         const char *name = in->allocs[i].group;

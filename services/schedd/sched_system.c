@@ -233,7 +233,8 @@ void sched_run_system(struct sched_ctx *c)
     s.updates = SCHED_NEW_N(c->arena, struct sched_update, in->allocs_n);
     s.candidate = SCHED_NEW_N(c->arena, bool, c->slots);
     mark_candidates(&s);
-    qsort(in->allocs, in->allocs_n, sizeof(*in->allocs), by_node_and_name);
+    if (in->allocs_n)
+        qsort(in->allocs, in->allocs_n, sizeof(*in->allocs), by_node_and_name);
     for (size_t i = 0; i < in->allocs_n; i++)
         look_at(&s, &in->allocs[i]);
     update(&s);

@@ -11,6 +11,7 @@
 #include "sched_match.h"
 #include "state/state.h"
 #include "state/state_alloc.h"
+#include "state/state_config.h"
 #include "wire/wire.h"
 
 #define ALLOCS_MAX   (1u << 20) /* of one job, ended ones with it */
@@ -60,6 +61,14 @@ struct version {
     steppe_Job job;
 };
 
+/* What was found for a group that may be preempted. */
+struct asked {
+    bool known;
+    uint32_t job, group;
+    uint64_t version;
+    int max_parallel;
+};
+
 struct loading {
     struct schedd_item *it;
     struct store_txn *t;
@@ -67,7 +76,7 @@ struct loading {
     size_t n, cap;
     struct version *versions;
     size_t versions_n;
-    int error;
+    struct asked asked;
 };
 
 static const steppe_Job *version_of(struct loading *l, const struct sched_alloc *a)
@@ -172,13 +181,60 @@ static int refresh(struct schedd *d, struct store_txn *t)
     return r;
 }
 
-static void run(struct schedd *d, struct schedd_item *it, const struct loading *l, uint64_t index)
+static int read_config(struct store_txn *t, struct sched_config *ret)
+{
+    steppe_SchedulerConfiguration c;
+    struct state_meta m;
+    int r = state_scheduler_config(t, &c, &m);
+
+    if (r < 0)
+        return r;
+    *ret = (struct sched_config){
+        .preempt_system = c.preemption_config.system_scheduler_enabled,
+        .preempt_batch = c.preemption_config.batch_scheduler_enabled,
+        .preempt_service = c.preemption_config.service_scheduler_enabled,
+        .spread = strcmp(sched_text(c.scheduler_algorithm), "spread") == 0,
+        .memory_oversubscription = c.memory_oversubscription_enabled,
+    };
+    pb_release(steppe_SchedulerConfiguration_fields, &c);
+    return 0;
+}
+
+/* migrate.max_parallel of the group that an allocation of another job belongs to; the last one
+ * asked for is remembered, for all of a group are asked for in a row. */
+static int max_parallel(void *user, const struct image_alloc *a)
+{
+    struct loading *l = user;
+    const struct image *im = l->it->d->image;
+    const struct image_job *j = image_job_at(im, a->job);
+    struct bytes spec, server;
+    const steppe_TaskGroup *tg;
+    steppe_Job job;
+
+    if (l->asked.known && l->asked.job == a->job && l->asked.group == a->group &&
+        l->asked.version == a->job_version)
+        return l->asked.max_parallel;
+    l->asked = (struct asked){true, a->job, a->group, a->job_version, 0};
+    if (!j ||
+        state_job_version(l->t, j->namespace, j->id, a->job_create_index, a->job_version, &spec,
+                          &server) != 0 ||
+        decode_job(spec, server, &job) != 0)
+        return 0;
+    tg = sched_job_group(&job, image_text_of(im, a->group));
+    if (tg && tg->has_migrate)
+        l->asked.max_parallel = tg->migrate.max_parallel;
+    pb_release(steppe_Job_fields, &job);
+    return l->asked.max_parallel;
+}
+
+static void run(struct schedd *d, struct schedd_item *it, struct loading *l, uint64_t index)
 {
     it->in.eval = &it->eval;
     it->in.allocs = l->allocs;
     it->in.allocs_n = l->n;
     it->in.image = d->image;
-    it->in.config = SCHED_CONFIG_DEFAULT;
+    it->in.max_parallel = max_parallel;
+    it->in.user = l;
     it->in.regexps = d->regexps;
     it->in.prng = &d->prng;
     it->in.now = clock_wall().ns;
@@ -191,6 +247,7 @@ static void run(struct schedd *d, struct schedd_item *it, const struct loading *
     it->has_out = true;
     it->in.allocs = NULL;
     it->in.allocs_n = 0;
+    it->in.user = NULL;
     /* The next evaluation sees it as done already; what the leader refuses is taken back then. */
     if (it->out.noop)
         image_undo(d->image, 0);
@@ -211,6 +268,8 @@ static enum schedd_load attempt_in(struct schedd *d, struct schedd_item *it, str
     l.versions = xcalloc(VERSIONS_MAX, sizeof(*l.versions));
     if (r == 0)
         r = refresh(d, t);
+    if (r == 0)
+        r = read_config(t, &it->in.config);
     if (r == 0)
         r = load_job(it, t);
     if (r == 0)
@@ -239,29 +298,10 @@ enum schedd_load schedd_attempt(struct schedd *d, struct schedd_item *it)
 
 /* ---- what the leader did not take ---- */
 
-/* The allocation as the state has it, whatever the image took for done. */
 static void resync(struct schedd *d, struct store_txn *t, const char *id)
 {
-    _cleanup_(strbuf_fini) struct strbuf b = STRBUF_INIT;
-    struct state_alloc row;
-    struct state_job job;
-    struct state_meta m;
-    steppe_Allocation a;
-    struct image_id key;
-    struct errtext e;
-
-    if (!image_id_parse(id, &key))
-        return;
-    image_remove_alloc(d->image, &key);
-    if (state_alloc_read(t, id, &row) != 0)
-        return;
-    strbuf_add(&b, row.placed.data, row.placed.len);
-    strbuf_add(&b, row.changed.data, row.changed.len);
-    if (wire_decode(steppe_Allocation_fields, b.data, b.len, &a, sizeof(a), &e) != 0)
-        return;
-    if (state_job_row(t, sched_text(a.namespace), sched_text(a.job_id), &job, &m) == 0)
-        image_apply_alloc(d->image, &a, m.found ? job.priority : 0);
-    pb_release(steppe_Allocation_fields, &a);
+    if (image_reread(d->image, t, sched_text(id)) < 0)
+        d->image_doubtful = true;
 }
 
 static bool is_rejected(const steppe_PlanResult *res, const char *node)

@@ -654,6 +654,7 @@ static TCase *cases(void)
     TCase *t = tcase_create("place");
 
     tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_golden_scores);
     tcase_add_test(t, test_anti_affinity);
     tcase_add_test(t, test_spread_algorithm);

@@ -271,6 +271,7 @@ def main():
     os.makedirs(a.logs, exist_ok=True)
     total, start = Totals(), time.monotonic()
     if a.build:
+        os.environ['STEPPE_TOOLS'] = os.path.join(a.build, 'tests')
         run_meson(a.build, (), a.names, 'gcc', total)
     if a.asan_build:
         run_meson(a.asan_build, ('unit', 'fuzz'), a.names, 'sanitizers', total)

@@ -1,0 +1,94 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MPL-2.0
+"""Placements a second: simulated client nodes on one server, jobs of many small tasks all at once.
+
+SCHEDULE_NODES (1000), SCHEDULE_JOBS (100), SCHEDULE_COUNT (1000): other sizes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import bench  # noqa: E402
+import steppe  # noqa: E402
+
+NODES = int(os.environ.get('SCHEDULE_NODES', '1000'))
+JOBS = int(os.environ.get('SCHEDULE_JOBS', '100'))
+COUNT = int(os.environ.get('SCHEDULE_COUNT', '1000'))
+LIMIT = float(os.environ.get('SCHEDULE_SECONDS', '55'))
+
+
+def body(no):
+    return json.dumps({'Job': {
+        'ID': 'sched-%d' % no, 'Type': 'service', 'Datacenters': ['dc1'],
+        'TaskGroups': [{'Name': 'g', 'Count': COUNT, 'EphemeralDisk': {'SizeMB': 20},
+                        'Tasks': [{'Name': 't', 'Driver': 'mock_driver', 'Config': {'run_for': '1h'},
+                                   'LogConfig': {'MaxFiles': 1, 'MaxFileSizeMB': 10},
+                                   'Resources': {'CPU': 10, 'MemoryMB': 10}}]}]}})
+
+
+def sim_nodes(server):
+    build = os.environ.get('BENCH_BUILD') or os.environ['STEPPE_BUILD']
+    p = subprocess.Popen([os.path.join(build, 'tests', 'sim_nodes'), 'region=west', 'count=%d' % NODES,
+                          'server=%s:4647' % server.addr, 'cpu=4000', 'memory=16384', 'disk=100000'],
+                         stdout=subprocess.PIPE, text=True)
+    assert p.stdout.readline() == 'ready\n'
+    return p
+
+
+def placed_by_job(server):
+    out = {}
+    for j in server.get('/v1/jobs?stale', timeout=60).json():
+        g = j['JobSummary']['Summary']['g']
+        out[j['ID']] = g['Starting'] + g['Running']
+    return out
+
+
+def measure():
+    with steppe.Cluster() as c:
+        s = c.region('west').server
+        p = sim_nodes(s)
+        try:
+            before = bench.node_memory(s)[0]
+            ticks = bench.cpu_ticks(s)
+            start = time.monotonic()
+            born, done = {}, {}
+            for i in range(JOBS):
+                r = s.put('/v1/jobs', body(i))
+                assert r.status == 200, r.text
+                born['sched-%d' % i] = time.monotonic()
+            while len(done) < JOBS and time.monotonic() - start < LIMIT:
+                time.sleep(0.05)
+                now = time.monotonic()
+                for job, n in placed_by_job(s).items():
+                    if n == COUNT and job not in done:
+                        done[job] = now
+            took = max(done.values()) - start if done else LIMIT
+            total = sum(placed_by_job(s).values())
+            used = bench.cpu_ticks(s)
+            bench.wait_idle(s, timeout=20)
+            after = bench.node_memory(s)[0]
+        finally:
+            p.terminate()
+            p.wait()
+    waits = sorted(done[j] - born[j] for j in done)
+    cpu = (used - ticks) / os.sysconf('SC_CLK_TCK') if isinstance(used, (int, float)) else 0
+    return total, took, waits, (after - before), cpu
+
+
+def main():
+    total, took, waits, grown, cpu = measure()
+    rate = total / took
+    bench.row('placements, %d nodes, %d x %d' % (NODES, JOBS, COUNT), '%.0f' % rate, '/s', 'aim: > 10,000', rate > 10000,
+              '%d of %d placed in %.1f s, %.1f s of processor; Nomad: 23 a second and core' % (total, JOBS * COUNT, took, cpu))
+    if waits:
+        bench.row('  registered to all placed, p50', '%.1f' % waits[len(waits) // 2], 's', '', None,
+                  'p99 %.1f s' % waits[int(len(waits) * 0.99)])
+    if total:
+        bench.row('  memory an allocation, server', '%.2f' % (grown / total), 'KiB', '', None, '')
+
+
+if __name__ == '__main__':
+    main()
