@@ -81,8 +81,9 @@ void image_apply_alloc(struct image *im, const steppe_Allocation *a, int priorit
 
 /* ---- the store ---- */
 
-#define NODE_COST 20 /* a node's spec is large: decoding it takes as long as so many allocations   \
-                      */
+#define NODE_COST                                                                                  \
+    20 /* a node's spec is large: decoding it takes as long as so many allocations                 \
+        */
 #define T(field) steppe_Allocation_##field##_tag
 
 struct refresh {
@@ -151,18 +152,21 @@ static int take_row(struct refresh *f, const struct state_alloc *a, struct image
     return 0;
 }
 
-static int on_alloc(void *user, const struct state_alloc *a)
+/* Mostly the log says enough: it is gone, or what the image has is still so. */
+static int on_alloc(void *user, const struct state_alloc_change *c)
 {
     struct refresh *f = user;
     struct image_who who = {0};
+    struct state_alloc row;
+    int r;
 
-    if (enough(f, a->view.num[T(modify_index)], 1))
+    if (enough(f, c->modify_index, 1))
         return 1;
-    if (!image_id_parse(a->id, &who.id))
-        return -EBADMSG;
-    if (settled(f->im, &who.id, alloc_view_live(&a->view), a->view.num[T(alloc_modify_index)]))
+    memcpy(who.id.b, c->id, sizeof(who.id.b));
+    if (settled(f->im, &who.id, c->live, c->alloc_modify_index))
         return 0;
-    return take_row(f, a, &who);
+    r = state_alloc_read16(f->t, c->id, &row);
+    return r ? (r > 0 ? -EBADMSG : r) : take_row(f, &row, &who);
 }
 
 static int on_node(void *user, const struct state_node *n, struct bytes spec)
@@ -236,7 +240,7 @@ int image_refresh(struct image *im, struct store_txn *t, size_t rows_max)
         r = drop_deleted(im, t);
     if (r == 0) {
         f.last = im->alloc_seen;
-        r = state_allocs_changed(t, im->alloc_seen, on_alloc, &f);
+        r = state_alloc_changes(t, im->alloc_seen, on_alloc, &f);
         if (r >= 0)
             im->alloc_seen = r == 0 ? index : f.last;
     }

@@ -48,21 +48,30 @@ int fsm_alloc_read(struct fsm_ctx *c, const uint8_t id[static 16], struct fsm_al
 
 /* ---- writing ---- */
 
-int fsm_log_move(struct fsm_ctx *c, enum state_table log, uint64_t was, const uint8_t id[static 16])
+int fsm_log_move(struct fsm_ctx *c, enum state_table log, uint64_t was, const uint8_t id[static 16],
+                 struct bytes value)
 {
     struct row_key key;
-    int r = 0;
 
-    if (was == c->index)
-        return 0;
-    if (was) {
+    if (was && was != c->index) {
+        int r;
+
         row_key_log(&key, was, id);
         r = store_del(c->t, log, row_key_bytes(&key));
         if (r < 0)
             return err_trace(r);
     }
     row_key_log(&key, c->index, id);
-    return store_put(c->t, log, row_key_bytes(&key), (struct bytes){0});
+    return store_put(c->t, log, row_key_bytes(&key), value);
+}
+
+int fsm_alloc_log(struct fsm_ctx *c, uint64_t was, const uint8_t id[static 16], bool live,
+                  uint64_t alloc_modify_index)
+{
+    uint8_t value[9] = {live};
+
+    be64_write(value + 1, alloc_modify_index);
+    return fsm_log_move(c, STATE_ALLOC_LOG, was, id, bytes_of(value, sizeof(value)));
 }
 
 int fsm_note_deleted(struct fsm_ctx *c, enum state_table table)
@@ -171,7 +180,7 @@ int fsm_alloc_change(struct fsm_ctx *c, struct fsm_alloc *a, const struct fsm_al
     if (r == 0)
         r = store_put(c->t, STATE_ALLOC_STATES, bytes_of(a->id, 16), strbuf_bytes(row));
     if (r == 0)
-        r = fsm_log_move(c, STATE_ALLOC_LOG, was, a->id);
+        r = fsm_alloc_log(c, was, a->id, m.is_live, now.num[T(alloc_modify_index)]);
     if (r == 0 && !p->by_client && !p->quiet) {
         be64_write(be, c->index);
         row_key_pair(&pair, a->node, a->id);
@@ -256,7 +265,7 @@ static int fsm_client_health(struct fsm_ctx *c, const struct fsm_alloc *a, struc
 
 static int fsm_client_apply(struct fsm_ctx *c, struct bytes item)
 {
-    struct fsm_alloc_patch p = {.task_states_in = item, .by_client = true};
+    struct fsm_alloc_patch p = {.by_client = true};
     struct strbuf health = STRBUF_INIT;
     struct alloc_view v = {0};
     struct fsm_alloc a;
@@ -270,6 +279,8 @@ static int fsm_client_apply(struct fsm_ctx *c, struct bytes item)
         return 0; /* collected meanwhile */
     if (r || memcmp(a.node, c->f->a.data, 16) != 0)
         return r;
+    if (v.text[T(task_states)].data) /* none said: as they were */
+        p.task_states_in = item;
     p.text[T(client_status)] = v.text[T(client_status)];
     p.text[T(client_description)] =
         v.text[T(client_description)].data ? v.text[T(client_description)] : bytes_text("");

@@ -50,9 +50,12 @@ int fsm_alloc_change(struct fsm_ctx *c, struct fsm_alloc *a, const struct fsm_al
 /* Watches and indexes of what shows an allocation. */
 void fsm_alloc_touch(struct fsm_ctx *c, const uint8_t id[static 16], const uint8_t node[static 16],
                      const uint8_t eval[static 16], struct bytes nsid, bool for_client);
-/* Takes the row of the log to this entry's index; was 0: there was none. */
-int fsm_log_move(struct fsm_ctx *c, enum state_table log, uint64_t was,
-                 const uint8_t id[static 16]);
+/* Takes the row of the log to this entry's index, with a value; was 0: there was none. */
+int fsm_log_move(struct fsm_ctx *c, enum state_table log, uint64_t was, const uint8_t id[static 16],
+                 struct bytes value);
+/* The same for ALLOC_LOG, whose value says what a reader may go by without reading more. */
+int fsm_alloc_log(struct fsm_ctx *c, uint64_t was, const uint8_t id[static 16], bool live,
+                  uint64_t alloc_modify_index);
 /* Something was deleted from the table at this entry, see state_deleted_index(). */
 int fsm_note_deleted(struct fsm_ctx *c, enum state_table table);
 /* Tells the observer and the job's counts; before the first write of the change. */

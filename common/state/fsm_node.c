@@ -78,7 +78,7 @@ static int fsm_node_write(struct fsm_ctx *c, struct bytes id, const steppe_NodeR
 
     if (!row_uuid_read(id, id16))
         return err_trace(-EBADMSG);
-    r = fsm_log_move(c, STATE_NODE_LOG, was, id16);
+    r = fsm_log_move(c, STATE_NODE_LOG, was, id16, (struct bytes){0});
     if (r)
         return err_trace(r);
     strbuf_reset(&c->f->row);

@@ -294,7 +294,7 @@ static int fsm_place_new(struct fsm_ctx *c, struct bytes item, const struct allo
     if (r == 0)
         r = fsm_place_keys(c, a, true);
     if (r == 0)
-        r = fsm_log_move(c, STATE_ALLOC_LOG, 0, a->id);
+        r = fsm_alloc_log(c, 0, a->id, m.is_live, c->index);
     return r;
 }
 

@@ -31,6 +31,15 @@ static int see(void *user, const struct state_alloc *a)
     return 0;
 }
 
+static int see_change(void *user, const struct state_alloc_change *c)
+{
+    struct state_alloc a;
+
+    REQUIRE(state_alloc_read16(user, c->id, &a) == 0);
+    REQUIRE(alloc_view_live(&a.view) == c->live);
+    return 0;
+}
+
 static void check_allocs(struct store_txn *t, struct strbuf *body)
 {
     static const char node[] = "00000000-0000-4000-8000-000000000100";
@@ -48,6 +57,7 @@ static void check_allocs(struct store_txn *t, struct strbuf *body)
     REQUIRE(state_node_allocations(t, node, body, &m) == 0);
     REQUIRE(state_alloc_get(t, "00000000-0000-4000-8000-000000000a01", body, &m, &e) == 0);
     REQUIRE(state_allocs_changed(t, 0, see, NULL) == 0);
+    REQUIRE(state_alloc_changes(t, 0, see_change, t) == 0);
 }
 
 static void check_queries(struct store *store)

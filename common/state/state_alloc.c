@@ -17,7 +17,7 @@
 
 /* ---- one ---- */
 
-static int alloc_read(struct store_txn *t, const uint8_t id[static 16], struct state_alloc *ret)
+int state_alloc_read16(struct store_txn *t, const uint8_t id[static 16], struct state_alloc *ret)
 {
     int r = store_get(t, STATE_ALLOCS, bytes_of(id, 16), &ret->placed);
 
@@ -37,7 +37,7 @@ int state_alloc_read(struct store_txn *t, const char *id, struct state_alloc *re
 {
     uint8_t key[16];
 
-    return row_uuid_read(bytes_text(id), key) ? alloc_read(t, key, ret) : STORE_E_NOT_FOUND;
+    return row_uuid_read(bytes_text(id), key) ? state_alloc_read16(t, key, ret) : STORE_E_NOT_FOUND;
 }
 
 struct bytes state_key_alloc(const char *id, uint8_t buf[static STATE_KEY_MAX])
@@ -216,7 +216,8 @@ static void add_legacy(struct bytes allocated, struct strbuf *body, struct strbu
 
 /* ---- whole and as a stub ---- */
 
-static int add_whole(struct job_cache *jc, const struct state_alloc *a, struct strbuf *body)
+static int add_whole(struct job_cache *jc, const struct state_alloc *a, bool legacy,
+                     struct strbuf *body)
 {
     struct strbuf scratch = STRBUF_INIT;
     int r = job_of(jc, &a->view);
@@ -230,7 +231,8 @@ static int add_whole(struct job_cache *jc, const struct state_alloc *a, struct s
         strbuf_add(body, jc->spec.data, jc->spec.len);
         strbuf_add(body, jc->server.data, jc->server.len);
     }
-    add_legacy(a->view.text[T(allocated_resources)], body, &scratch);
+    if (legacy)
+        add_legacy(a->view.text[T(allocated_resources)], body, &scratch);
     strbuf_fini(&scratch);
     return 0;
 }
@@ -343,18 +345,18 @@ int state_alloc_get(struct store_txn *t, const char *id, struct strbuf *body, st
     if (r)
         return r;
     *m = (struct state_meta){.index = a.view.num[T(modify_index)], .found = true};
-    r = add_whole(&jc, &a, body);
+    r = add_whole(&jc, &a, true, body);
     return r ? r : state_list_end(0, body);
 }
 
 /* One item of an AllocsResponse. */
-static int add_whole_item(struct job_cache *jc, const struct state_alloc *a, struct strbuf *one,
-                          struct strbuf *body)
+static int add_whole_item(struct job_cache *jc, const struct state_alloc *a, bool legacy,
+                          struct strbuf *one, struct strbuf *body)
 {
     int r;
 
     strbuf_reset(one);
-    r = add_whole(jc, a, one);
+    r = add_whole(jc, a, legacy, one);
     if (r == 0)
         row_bytes(body, steppe_AllocsResponse_allocs_tag, strbuf_bytes(one));
     return r;
@@ -373,7 +375,7 @@ int state_allocs_get(struct store_txn *t, char *const *ids, size_t n, struct str
 
         r = state_alloc_read(t, ids[i] ? ids[i] : "", &a);
         if (r == 0)
-            r = add_whole_item(&jc, &a, &one, body);
+            r = add_whole_item(&jc, &a, false, &one, body);
         if (r == STORE_E_NOT_FOUND)
             r = 0;
     }
@@ -410,7 +412,7 @@ int state_alloc_list(struct store_txn *t, const char *ns, const char *prefix, bo
 
         if (state_list_full(page, len_before, body, key))
             break;
-        r = key.len == 16 ? alloc_read(t, key.data, &a) : -EBADMSG;
+        r = key.len == 16 ? state_alloc_read16(t, key.data, &a) : -EBADMSG;
         if (r == 0 && (all || bytes_eq(a.view.text[T(namespace)], want)))
             r = add_stub(&l, &a);
         if (r)
@@ -450,7 +452,7 @@ static int scan_index(struct store_txn *t, enum state_table table, struct bytes 
             continue; /* a node's own row */
         if (page && state_list_full(page, part->len_before, part->body, key))
             break;
-        r = alloc_read(t, key.data + key.len - 16, &a);
+        r = state_alloc_read16(t, key.data + key.len - 16, &a);
         if (r)
             break;
         stop = fn(user, &a);
@@ -589,7 +591,7 @@ static int each_whole(void *user, const struct state_alloc *a)
     struct node_wholes *nw = user;
 
     nw->index = MAX(nw->index, a->view.num[T(modify_index)]);
-    return add_whole_item(&nw->jobs, a, &nw->one, nw->body);
+    return add_whole_item(&nw->jobs, a, true, &nw->one, nw->body);
 }
 
 int state_node_allocations(struct store_txn *t, const char *id, struct strbuf *body,
@@ -700,9 +702,11 @@ int state_deleted_index(struct store_txn *t, enum state_table table, uint64_t *r
     return 0;
 }
 
-/* Calls fn with the ids in a log after an index. */
+/* Calls fn with the ids and values in a log after an index. */
 static int scan_log(struct store_txn *t, enum state_table log, uint64_t after,
-                    int (*fn)(struct store_txn *t, const uint8_t *id, void *user), void *user)
+                    int (*fn)(struct store_txn *t, struct bytes key, struct bytes value,
+                              void *user),
+                    void *user)
 {
     struct bytes key, value;
     struct store_cursor c;
@@ -716,7 +720,7 @@ static int scan_log(struct store_txn *t, enum state_table log, uint64_t after,
     if (r == 0)
         r = store_seek(&c, bytes_of(from, sizeof(from)), &key, &value);
     while (r == 0 && stop == 0) {
-        stop = key.len == 24 ? fn(t, key.data + 8, user) : -EBADMSG;
+        stop = key.len == 24 ? fn(t, key, value, user) : -EBADMSG;
         if (stop == 0)
             r = store_next(&c, &key, &value);
     }
@@ -726,12 +730,13 @@ static int scan_log(struct store_txn *t, enum state_table log, uint64_t after,
     return r == STORE_E_NOT_FOUND ? 0 : err_trace(r);
 }
 
-static int changed_alloc(struct store_txn *t, const uint8_t *id, void *user)
+static int changed_alloc(struct store_txn *t, struct bytes key, struct bytes value, void *user)
 {
     const struct live_allocs *l = user;
     struct state_alloc a;
-    int r = alloc_read(t, id, &a);
+    int r = state_alloc_read16(t, key.data + 8, &a);
 
+    (void)value;
     return r ? (r > 0 ? -EBADMSG : r) : l->fn(l->user, &a);
 }
 
@@ -742,12 +747,40 @@ int state_allocs_changed(struct store_txn *t, uint64_t after, alloc_fn *fn, void
     return scan_log(t, STATE_ALLOC_LOG, after, changed_alloc, &l);
 }
 
+struct alloc_changes {
+    int (*fn)(void *user, const struct state_alloc_change *c);
+    void *user;
+};
+
+static int alloc_change(struct store_txn *t, struct bytes key, struct bytes value, void *user)
+{
+    const struct alloc_changes *ac = user;
+    struct state_alloc_change c;
+
+    (void)t;
+    if (value.len != 9)
+        return err_trace(-EBADMSG);
+    memcpy(c.id, key.data + 8, sizeof(c.id));
+    c.modify_index = be64_read(key.data);
+    c.live = value.data[0];
+    c.alloc_modify_index = be64_read(value.data + 1);
+    return ac->fn(ac->user, &c);
+}
+
+int state_alloc_changes(struct store_txn *t, uint64_t after,
+                        int (*fn)(void *user, const struct state_alloc_change *c), void *user)
+{
+    struct alloc_changes ac = {fn, user};
+
+    return scan_log(t, STATE_ALLOC_LOG, after, alloc_change, &ac);
+}
+
 struct changed_nodes {
     int (*fn)(void *user, const struct state_node *n, struct bytes spec);
     void *user;
 };
 
-static int changed_node(struct store_txn *t, const uint8_t *id, void *user)
+static int changed_node(struct store_txn *t, struct bytes key, struct bytes value, void *user)
 {
     const struct changed_nodes *cn = user;
     struct state_node node;
@@ -757,7 +790,8 @@ static int changed_node(struct store_txn *t, const uint8_t *id, void *user)
     char text[37];
     int r;
 
-    row_uuid_text(id, text);
+    (void)value;
+    row_uuid_text(key.data + 8, text);
     r = state_node_row(t, text, &node, &m, &e);
     if (r == 0)
         r = store_get(t, STATE_NODE_SPECS, bytes_text(text), &spec);

@@ -16,8 +16,9 @@ struct state_alloc {
     struct alloc_view view;       /* of both */
 };
 
-/* id: canonical text. STORE_E_NOT_FOUND. */
+/* id: canonical text, or its 16 bytes. STORE_E_NOT_FOUND. */
 int state_alloc_read(struct store_txn *t, const char *id, struct state_alloc *ret);
+int state_alloc_read16(struct store_txn *t, const uint8_t id[static 16], struct state_alloc *ret);
 
 /* Watch STATE_ALLOCS, state_key_alloc(). Body: Allocation with job and legacy resources. */
 int state_alloc_get(struct store_txn *t, const char *id, struct strbuf *body, struct state_meta *m,
@@ -25,7 +26,10 @@ int state_alloc_get(struct store_txn *t, const char *id, struct strbuf *body, st
 /* The node that an allocation is on, without reading more of it. m and e as state_alloc_get(). */
 int state_alloc_node(struct store_txn *t, const char *id, char ret_node_id[static 37],
                      struct state_meta *m, struct errtext *e);
-/* Whole, without a watch; those that are not there are left out. Body: AllocsResponse. */
+/*
+ * With job, for clients: without legacy resources and without a watch; those that are not there are
+ * left out. Body: AllocsResponse.
+ */
 int state_allocs_get(struct store_txn *t, char *const *ids, size_t n, struct strbuf *body,
                      struct state_meta *m);
 /* Watch table STATE_ALLOCS. Namespace may be "*". Body: AllocListResponse. */
@@ -87,6 +91,15 @@ struct bytes state_key_node_allocs(const char *id, uint8_t buf[static STATE_KEY_
  */
 int state_allocs_changed(struct store_txn *t, uint64_t after,
                          int (*fn)(void *user, const struct state_alloc *a), void *user);
+/* What the log itself knows of a change: enough for most readers, and no row is read for it. */
+struct state_alloc_change {
+    uint8_t id[16];
+    uint64_t modify_index, alloc_modify_index;
+    bool live;
+};
+/* The same with these; fn reads the allocation if it must (state_alloc_read16()). */
+int state_alloc_changes(struct store_txn *t, uint64_t after,
+                        int (*fn)(void *user, const struct state_alloc_change *c), void *user);
 /* spec: the Node as it registered, encoded (borrowed). */
 int state_nodes_changed(struct store_txn *t, uint64_t after,
                         int (*fn)(void *user, const struct state_node *n, struct bytes spec),

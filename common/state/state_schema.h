@@ -40,7 +40,7 @@
     X(JOB_ALLOCS,    "job_allocs",    true,  "NSID, NUL, ID16",                        "")                           \
     X(NODE_ALLOCS,   "node_allocs",   true,  "node's ID16, ID16; node's ID16",         "be64: last change by a server; last deletion") \
     X(EVAL_ALLOCS,   "eval_allocs",   true,  "evaluation's ID16, ID16",                "")                           \
-    X(ALLOC_LOG,     "alloc_log",     true,  "be64 modify index, ID16",                "")                           \
+    X(ALLOC_LOG,     "alloc_log",     true,  "be64 modify index, ID16",                "1 byte: is it live, be64 alloc modify index")                           \
     X(NODE_LOG,      "node_log",      true,  "be64 modify index, ID16",                "")                           \
     X(JOB_TALLIES,   "job_tallies",   true,  "NSID",                                   "be64 each: live allocations, all, evaluations, open, blocked ones; missing when there are none") \
     X(JOB_SPECS,     "job_specs",     true,  "NSID, NUL, be64 create index, be64 version", "be64 allocations of it, then its JOB_VERSIONS row once that is gone") \

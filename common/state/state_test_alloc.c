@@ -334,8 +334,9 @@ static void check_one(struct store_txn *t, const struct state_alloc *a, struct r
     has(t, STATE_EVAL_ALLOCS, &key, &there);
     REQUIRE(there);
     row_key_log(&key, v->num[T(modify_index)], id);
-    has(t, STATE_ALLOC_LOG, &key, &there);
-    REQUIRE(there);
+    REQUIRE(store_get(t, STATE_ALLOC_LOG, row_key_bytes(&key), &be) == 0 && be.len == 9);
+    REQUIRE(be.data[0] == alloc_view_live(v));
+    REQUIRE(be64_read(be.data + 1) == v->num[T(alloc_modify_index)]);
     row_key_pair(&key, node, id);
     REQUIRE(store_get(t, STATE_NODE_ALLOCS, row_key_bytes(&key), &be) == 0);
     REQUIRE(be.len == 8 && be64_read(be.data) == v->num[T(alloc_modify_index)]);

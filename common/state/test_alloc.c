@@ -856,6 +856,7 @@ static size_t deployments(const char *job, bool all)
 START_TEST(test_deployment)
 {
     steppe_AllocListResponse list;
+    steppe_Allocation whole;
     steppe_Deployment d;
 
     begin();
@@ -880,6 +881,7 @@ START_TEST(test_deployment)
         0);
     ck_assert_str_eq(deployment_line(), "running 2 0 0 1");
     place(C);
+    test_client_update(&ts, NODE, A, "running", "");
     test_client_health(&ts, NODE, A, true);
     test_client_health(&ts, NODE, A, true); /* said before */
     ck_assert_str_eq(deployment_line(), "running 2 1 0 1");
@@ -895,6 +897,9 @@ START_TEST(test_deployment)
     ck_assert_int_eq(d.task_groups[0].value.require_progress_by,
                      ts.now + (600 - 5) * NS_PER_SEC); /* the first healthy one's time */
     row_release(steppe_Deployment_fields, &d);
+    whole = alloc_of(A);
+    ck_assert_uint_eq(whole.task_states_count, 1); /* not said again: as they were */
+    row_release(steppe_Allocation_fields, &whole);
     QUERY(steppe_AllocListResponse_fields, &list,
           state_deployment_allocations(t, DEPLOYMENT, &body, &meta, &error));
     ck_assert_uint_eq(list.allocs_count, 2);
