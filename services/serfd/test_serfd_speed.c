@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "coord.h"
+#include "sim_net.h"
 #include "test_serfd_rig.h"
 
 #define MS NS_PER_MS
@@ -302,6 +303,43 @@ START_TEST(test_first_comparison_is_with_the_neighbour)
 }
 END_TEST
 
+static void count_heard(struct sim *sim, unsigned node, const char *text)
+{
+    unsigned *heard = sim->user;
+
+    heard[node] += strncmp(text, "user event name=while-away ", 27) == 0;
+}
+
+START_TEST(test_events_come_by_exchange)
+{
+    struct serf_event ev = {.type = SERF_EV_USER_EVENT, .name = "while-away"};
+    static struct sim sim;
+    unsigned heard[5] = {0};
+
+    sim_init(&sim, 9, ARRAY_LEN(heard));
+    sim.on_note = count_heard;
+    sim.user = heard;
+    for (unsigned i = 0; i < sim.n_nodes; i++) {
+        sim_start(&sim, i);
+        if (i > 0)
+            sim_join(&sim, i, 0);
+    }
+    sim_run(&sim, 5 * NS_PER_SEC);
+    sim.side[4] = 1;
+    sim_run(&sim, 30 * NS_PER_SEC); /* failed: no gossip goes there any more */
+    ck_assert_int_eq(sim_order(&sim, 0, &ev), 0);
+    sim_run(&sim, 60 * NS_PER_SEC); /* and the others are through with telling it */
+    ck_assert_uint_eq(heard[1] + heard[2] + heard[3], 3);
+    ck_assert_uint_eq(heard[4], 0);
+    sim_heal(&sim);
+    sim_run(&sim, 120 * NS_PER_SEC);
+    ck_assert(sim_converged(&sim));
+    for (unsigned i = 0; i < sim.n_nodes; i++)
+        ck_assert_uint_eq(heard[i], 1);
+    sim_fini(&sim);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("serfd speed");
@@ -320,6 +358,7 @@ int main(void)
     tcase_add_test(t, test_who_still_suspects_the_dead_is_told);
     tcase_add_test(t, test_unconfirmed_suspicion_is_repeated);
     tcase_add_test(t, test_first_comparison_is_with_the_neighbour);
+    tcase_add_test(t, test_events_come_by_exchange);
     suite_add_tcase(s, t);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
