@@ -435,3 +435,82 @@ void plan_verdict_fini(struct plan_verdict *v)
     strbuf_fini(&v->rejected_nodes);
     *v = (struct plan_verdict){0};
 }
+
+/* ---- pieces ---- */
+
+struct split {
+    struct strbuf head, piece; /* fields of every piece; the piece that grows */
+    size_t items, items_max;
+    void (*fn)(void *user, struct bytes piece);
+    void *user;
+};
+
+static void emit(struct split *s)
+{
+    s->fn(s->user, bytes_of(s->piece.data, s->piece.len));
+    strbuf_reset(&s->piece);
+    strbuf_add(&s->piece, s->head.data, s->head.len);
+    s->items = 0;
+}
+
+/* Which fields go into which part of the first walk, the second... */
+static bool of_pass(uint32_t tag, unsigned pass)
+{
+    switch (tag) {
+    case steppe_Plan_stop_tag:
+    case steppe_Plan_preempt_tag:
+        return pass == 1;
+    case steppe_Plan_place_tag:
+        return pass == 2;
+    case steppe_Plan_evals_tag:
+        return pass == 3;
+    default:
+        return false;
+    }
+}
+
+static bool goes_whole(struct bytes plan, size_t items_max, struct split *s)
+{
+    struct bytes rest = plan, before = plan;
+    size_t items = 0;
+    struct field f;
+
+    for (; next_field(&rest, &f); before = rest) {
+        if (f.tag == steppe_Plan_preempt_tag || (f.tag == steppe_Plan_all_at_once_tag && f.number))
+            return true;
+        if (of_pass(f.tag, 1) || of_pass(f.tag, 2))
+            items++;
+        else if (!of_pass(f.tag, 3) && f.tag != steppe_Plan_deployment_tag)
+            strbuf_add(&s->head, before.data, before.len - rest.len);
+    }
+    return items <= items_max;
+}
+
+void plan_split(struct bytes plan, size_t items_max, void (*fn)(void *user, struct bytes piece),
+                void *user)
+{
+    struct split s = {.items_max = items_max, .fn = fn, .user = user};
+    struct field f;
+
+    if (goes_whole(plan, items_max, &s)) {
+        fn(user, plan);
+        strbuf_fini(&s.head);
+        return;
+    }
+    strbuf_add(&s.piece, s.head.data, s.head.len);
+    for (unsigned pass = 0; pass < 4; pass++) {
+        struct bytes rest = plan, before = plan;
+
+        for (; next_field(&rest, &f); before = rest) {
+            if (pass == 0 ? f.tag != steppe_Plan_deployment_tag : !of_pass(f.tag, pass))
+                continue;
+            if (s.items == items_max && pass < 3)
+                emit(&s);
+            strbuf_add(&s.piece, before.data, before.len - rest.len);
+            s.items += pass == 1 || pass == 2;
+        }
+    }
+    emit(&s);
+    strbuf_fini(&s.head);
+    strbuf_fini(&s.piece);
+}

@@ -13,8 +13,9 @@
 #include "base/strbuf.h"
 #include "image/image.h"
 
-#define PLAN_PREEMPTED_MAX 61 /* other jobs whose allocations one plan evicts: an evaluation each  \
-                               */
+#define PLAN_PREEMPTED_MAX                                                                         \
+    61 /* other jobs whose allocations one plan evicts: an evaluation each                         \
+        */
 
 struct plan_verdict {
     bool nothing;                 /* nothing is left to write */
@@ -38,6 +39,15 @@ void plan_verdict_fini(struct plan_verdict *v);
 
 /* Calls fn for each allocation id that the plan names: to read them anew when it was refused. */
 void plan_each_id(struct bytes plan, void (*fn)(void *user, const char *id), void *user);
+
+/*
+ * Cuts a plan into pieces of at most items_max stops and placements, plans all of them: stops
+ * first, a deployment with the first, evaluations with the last. fn gets them in order; the bytes
+ * live for the call. A small plan, one that is all-at-once and one that preempts come whole. The
+ * plan was checked before.
+ */
+void plan_split(struct bytes plan, size_t items_max, void (*fn)(void *user, struct bytes piece),
+                void *user);
 
 /* What is asked of a plan before its check. Texts are cut at their bounds. False: broken. */
 struct plan_head {

@@ -135,8 +135,7 @@ struct raftd_proposal {
     uint64_t index, term;    /* after */
     char node_id[37];        /* node methods: whose heartbeat timer this is about */
     char *warnings;          /* job registration: for the reply; owned */
-    struct strbuf more;      /* plans: further fields of the reply */
-    uint64_t seq;            /* plans: in the order of the log */
+    void *user;              /* fn's */
     /* The command is lost, or given back to its request: the leader's memory must follow. */
     void (*dropped)(struct raftd *rd, struct raftd_proposal *p);
     struct raftd_proposal *next;

@@ -8,6 +8,10 @@
  *     request -> (the image is still being read: waits) -> plan_verify() -> PLAN_APPLY -> answer
  *                                                                        -> nothing left: answer
  *
+ * A large plan is written in pieces, one command each, because applying one takes the loop's time
+ * on every server. Should the leader fail in between, a part of it is written, as if the rest had
+ * not fitted: the evaluation is delivered again and sees that.
+ *
  * A plan of which nothing is left tells its scheduler how new a state it must see before it tries
  * again; what is in the way may still be on its way to the disks, and then the answer waits for it.
  */
@@ -22,7 +26,9 @@
 #include "raftd_sched.h"
 #include "wire/wire.h"
 
-#define REFRESH_ROWS 4000 /* of the image, at one go: some milliseconds */
+#define REFRESH_ROWS 2000 /* of the image, at one go: some milliseconds */
+#define PIECE_ITEMS  256 /* of a plan, in one command: so that applying it takes some milliseconds \
+                          */
 
 /* ---- the image ---- */
 
@@ -52,15 +58,6 @@ static void reread(void *user, const char *id)
         r = image_reread(s->image, t, id);
     if (r < 0)
         log_error("cannot read an allocation: %s", strerror(-r));
-}
-
-/* The plan is not written after all: the image goes back to what the state has. */
-static void plan_lost(struct raftd *rd, struct raftd_proposal *p)
-{
-    struct raftd_sched *s = rd->sched;
-
-    if (s && s->leading && s->image_ready && p->req)
-        plan_each_id(bytes_of(p->req->body, p->req->body_len), reread, s);
 }
 
 /* ---- answers ---- */
@@ -94,34 +91,84 @@ static void answer_waiting(struct raftd *rd, uint64_t seq, uint64_t index)
     }
 }
 
-static void plan_applied(struct raftd *rd, struct raftd_proposal *p,
-                         const struct fsm_result *result)
+/* ---- on their way ---- */
+
+/* A plan that is being written, in one command or several. */
+struct flight {
+    struct bus_req *req; /* its body is the plan */
+    uint64_t seq;
+    unsigned left; /* commands */
+    bool lost;     /* not all of it was, or will be, applied */
+    unsigned code; /* of a refusal */
+    char error[ERRTEXT_MAX];
+    steppe_PlanResult result;
+    struct strbuf rejected;
+};
+
+static void reply_flight(struct raftd *rd, struct flight *f)
 {
-    struct raftd_sched *s = rd->sched;
+    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
+    steppe_Reply rep = {.index = f->result.index};
 
-    s->plans_done = MAX(s->plans_done, p->seq);
-    if (result->code != 0) {
-        log_error("a checked plan was refused: %s", result->error);
-        plan_lost(rd, p);
-    }
-    if (p->more.len && result->code == 0) {
-        steppe_PlanResult refresh_at = {.refresh_index = result->index};
-
-        (void)wire_encode(steppe_PlanResult_fields, &refresh_at, &p->more);
-    }
-    answer_waiting(rd, p->seq, result->index);
-    raftd_proposal_reply(rd, p, result, &p->more);
+    if (f->rejected.len)
+        f->result.refresh_index = f->result.index;
+    strbuf_add(&body, f->rejected.data, f->rejected.len);
+    (void)wire_encode(steppe_PlanResult_fields, &f->result, &body);
+    raftd_rpc_meta(rd, &rep);
+    bus_req_reply(f->req, &rep, body.data, body.len);
 }
 
-static void plan_dropped(struct raftd *rd, struct raftd_proposal *p)
+/* One of its commands is through. After the last one: the answer. */
+static void piece_done(struct raftd *rd, struct flight *f)
 {
     struct raftd_sched *s = rd->sched;
 
-    plan_lost(rd, p);
-    if (!s)
+    if (--f->left)
         return;
-    s->plans_done = MAX(s->plans_done, p->seq);
-    answer_waiting(rd, p->seq, fsm_applied_index(rd->fsm));
+    s->plans_done = MAX(s->plans_done, f->seq);
+    /* What was not written must not stay in the image. */
+    if (f->lost && s->leading && s->image_ready)
+        plan_each_id(bytes_of(f->req->body, f->req->body_len), reread, s);
+    answer_waiting(rd, f->seq, fsm_applied_index(rd->fsm));
+    if (rd->stopping)
+        raftd_rpc_stopping(f->req);
+    else if (f->code)
+        bus_req_error(f->req, f->code, false, "%s", f->error);
+    else if (f->lost)
+        bus_req_error(f->req, 500, true, "not all of the plan was written");
+    else
+        reply_flight(rd, f);
+    strbuf_fini(&f->rejected);
+    free(f);
+}
+
+static void piece_applied(struct raftd *rd, struct raftd_proposal *p,
+                          const struct fsm_result *result)
+{
+    steppe_PlanResult part = steppe_PlanResult_init_zero;
+    pb_istream_t in = pb_istream_from_buffer(result->body.data, result->body.len);
+    struct flight *f = p->user;
+
+    if (result->code != 0) {
+        log_error("a checked plan was refused: %s", result->error);
+        f->lost = true;
+        f->code = result->code;
+        (void)snprintf(f->error, sizeof(f->error), "%s", result->error);
+    } else if (pb_decode(&in, steppe_PlanResult_fields, &part)) {
+        f->result.index = MAX(f->result.index, result->index);
+        f->result.placed += part.placed;
+        f->result.stopped += part.stopped;
+        pb_release(steppe_PlanResult_fields, &part);
+    }
+    piece_done(rd, f);
+}
+
+static void piece_dropped(struct raftd *rd, struct raftd_proposal *p)
+{
+    struct flight *f = p->user;
+
+    f->lost = true;
+    piece_done(rd, f);
 }
 
 /* ---- commands ---- */
@@ -154,49 +201,81 @@ static bool preemption_eval(struct raftd *rd, const struct plan_job *j, struct s
     return wire_encode(steppe_Evaluation_fields, &ev, out) == 0;
 }
 
-static int encode(struct raftd *rd, struct raftd_proposal *p, const struct plan_head *head,
-                  const struct plan_verdict *v)
+struct writing {
+    struct raftd *rd;
+    struct flight *f;
+    const struct plan_head *head;
+    const struct plan_verdict *v;
+    struct raftd_proposal *pieces, **end;
+    int error;
+};
+
+/* One piece as a command. Preempted jobs' evaluations go with the plan's only one. */
+static int encode(struct writing *w, struct raftd_proposal *p, struct bytes piece)
 {
+    const struct plan_verdict *v = w->v;
     struct strbuf evals[PLAN_PREEMPTED_MAX] = {0};
     struct bytes blobs[2 + PLAN_PREEMPTED_MAX] = {
-        bytes_of(p->req->body, p->req->body_len),
-        bytes_of(v->rejected_nodes.data, v->rejected_nodes.len)};
+        piece, bytes_of(v->rejected_nodes.data, v->rejected_nodes.len)};
     steppe_PlanApplyCommand cmd = {0};
     size_t n = v->rejected ? 2 : 1;
     int r;
 
-    COPY_TEXT(cmd.eval_id, head->eval_id);
+    COPY_TEXT(cmd.eval_id, w->head->eval_id);
     for (size_t i = 0; i < v->preempted_n; i++) {
-        if (preemption_eval(rd, &v->preempted[i], &evals[i])) {
+        if (preemption_eval(w->rd, &v->preempted[i], &evals[i])) {
             n = MAX(n, (size_t)2);
             blobs[n++] = bytes_of(evals[i].data, evals[i].len);
         }
     }
-    r = command_encode(&p->command, COMMAND_PLAN_APPLY, clock_wall(), p->req->env.idempotency_key,
-                       &cmd, blobs, n);
+    r = command_encode(&p->command, COMMAND_PLAN_APPLY, clock_wall(), NULL, &cmd, blobs, n);
     for (size_t i = 0; i < v->preempted_n; i++)
         strbuf_fini(&evals[i]);
     return r;
 }
 
+static void on_piece(void *user, struct bytes piece)
+{
+    struct writing *w = user;
+    struct raftd_proposal *p = raftd_proposal_new(NULL, piece_applied);
+    int r = encode(w, p, piece);
+
+    if (r < 0 && w->error == 0)
+        w->error = r;
+    p->user = w->f;
+    p->dropped = piece_dropped;
+    *w->end = p;
+    w->end = &p->next;
+    w->f->left++;
+}
+
 static void propose(struct raftd *rd, struct bus_req *req, const struct plan_head *head,
-                    const struct plan_verdict *v)
+                    struct plan_verdict *v)
 {
     struct raftd_sched *s = rd->sched;
-    struct raftd_proposal *p = raftd_proposal_new(req, plan_applied);
-    int r = encode(rd, p, head, v);
+    struct writing w = {.rd = rd, .head = head, .v = v, .end = &w.pieces};
+    struct raftd_proposal *p;
 
-    if (r < 0) {
-        image_undo(s->image, 0);
-        raftd_proposal_fail(rd, p, 413, false,
-                            r == -EMSGSIZE ? "the plan is too large" : strerror(-r));
-        return;
-    }
+    w.f = xcalloc(1, sizeof(*w.f));
+    w.f->req = req;
+    w.f->seq = ++s->plans_seq;
+    plan_split(bytes_of(req->body, req->body_len), PIECE_ITEMS, on_piece, &w);
     image_keep(s->image, fsm_applied_index(rd->fsm));
-    strbuf_add(&p->more, v->rejected_nodes.data, v->rejected_nodes.len);
-    p->dropped = plan_dropped;
-    p->seq = ++s->plans_seq;
-    raftd_propose(rd, p);
+    w.f->rejected = v->rejected_nodes;
+    v->rejected_nodes = STRBUF_INIT;
+    if (w.error < 0) {
+        w.f->code = 413;
+        (void)snprintf(w.f->error, sizeof(w.f->error), "%s",
+                       w.error == -EMSGSIZE ? "the plan is too large" : strerror(-w.error));
+    }
+    while ((p = w.pieces)) {
+        w.pieces = p->next;
+        p->next = NULL;
+        if (w.error < 0)
+            raftd_proposal_fail(rd, p, 413, false, "");
+        else
+            raftd_propose(rd, p);
+    }
 }
 
 static void wait_for_others(struct raftd *rd, struct bus_req *req, struct plan_verdict *v)

@@ -30,7 +30,6 @@ static void proposal_free(struct raftd_proposal *p)
 {
     strbuf_fini(&p->command);
     free(p->warnings);
-    strbuf_fini(&p->more);
     free(p);
 }
 
@@ -161,11 +160,13 @@ void raftd_write_fini(struct raftd *rd)
         rd->queued = p->next;
         if (p->req)
             raftd_rpc_stopping(p->req);
+        proposal_dropped(rd, p);
         proposal_free(p);
     }
     for (size_t i = 0; (p = idmap_next(&rd->proposed, &i));) {
         if (p->req)
             raftd_rpc_stopping(p->req);
+        proposal_dropped(rd, p);
         proposal_free(p);
     }
     idmap_fini(&rd->proposed);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 #include <check.h>
 #include <errno.h>
+#include <pb_decode.h>
 #include <pb_encode.h>
 #include <stdio.h>
 #include <string.h>
@@ -329,6 +330,75 @@ START_TEST(ids_of_a_plan)
 }
 END_TEST
 
+/* ---- pieces ---- */
+
+struct seen {
+    unsigned pieces, placed, stopped, evals, deployments;
+    unsigned items_max;
+    bool place_before_stop, late_deployment, early_evals;
+    bool whole;
+};
+
+static void look(void *user, struct bytes piece)
+{
+    steppe_Plan p = steppe_Plan_init_zero;
+    pb_istream_t in = pb_istream_from_buffer(piece.data, piece.len);
+    struct seen *s = user;
+
+    ck_assert(pb_decode(&in, steppe_Plan_fields, &p));
+    ck_assert_str_eq(p.eval_id, uuid(1));
+    ck_assert_int_eq(p.priority, 70);
+    s->early_evals |= s->evals > 0;
+    s->place_before_stop |= p.stop_count && s->placed;
+    s->late_deployment |= p.has_deployment && s->pieces;
+    s->pieces++;
+    s->placed += p.place_count;
+    s->stopped += p.stop_count;
+    s->evals += p.evals_count;
+    s->deployments += p.has_deployment;
+    s->items_max = MAX(s->items_max, (unsigned)(p.place_count + p.stop_count));
+    s->whole = piece.data == bytes;
+    pb_release(steppe_Plan_fields, &p);
+}
+
+START_TEST(cut_into_pieces)
+{
+    steppe_Evaluation ev = {.id = uuid(3)};
+    struct seen s = {0};
+
+    for (unsigned i = 0; i < 50; i++)
+        want(100 + i, 1, 1);
+    for (unsigned i = 0; i < 14; i++)
+        want_stop(200 + i, 1);
+    plan.evals = &ev;
+    plan.evals_count = 1;
+    plan.has_deployment = true;
+    (void)verify();
+    plan_split(bytes_of(bytes, bytes_len), 10, look, &s);
+    ck_assert_uint_eq(s.pieces, 7);
+    ck_assert_uint_eq(s.placed, 50);
+    ck_assert_uint_eq(s.stopped, 14);
+    ck_assert_uint_eq(s.items_max, 10);
+    ck_assert_uint_eq(s.evals, 1);
+    ck_assert_uint_eq(s.deployments, 1);
+    ck_assert(!s.place_before_stop && !s.late_deployment && !s.early_evals && !s.whole);
+    s = (struct seen){0};
+    plan_split(bytes_of(bytes, bytes_len), 64, look, &s);
+    ck_assert(s.pieces == 1 && s.whole);
+    plan.all_at_once = true;
+    (void)verify();
+    s = (struct seen){0};
+    plan_split(bytes_of(bytes, bytes_len), 10, look, &s);
+    ck_assert(s.pieces == 1 && s.whole);
+    plan.all_at_once = false;
+    want_evicted(300, 1);
+    (void)verify();
+    s = (struct seen){0};
+    plan_split(bytes_of(bytes, bytes_len), 10, look, &s);
+    ck_assert(s.pieces == 1 && s.whole);
+}
+END_TEST
+
 /* Seeded: no node ever takes more than it has, whatever the plans say. */
 START_TEST(never_too_much)
 {
@@ -385,6 +455,7 @@ int main(void)
     tcase_add_test(t, lost_ones);
     tcase_add_test(t, empty_and_broken);
     tcase_add_test(t, ids_of_a_plan);
+    tcase_add_test(t, cut_into_pieces);
     tcase_add_loop_test(t, never_too_much, 0, 6);
     suite_add_tcase(s, t);
     sr = srunner_create(s);
