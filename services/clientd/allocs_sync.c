@@ -199,9 +199,12 @@ static void on_list(void *user, int err, const steppe_Reply *rep, const uint8_t 
         a->index = 0;
         a->seen_n = 0;
     }
+    if (!a->heard)
+        log_debug("the servers listed this node's allocations: %u", m.allocs_count);
     a->heard = true;
     take_list(a, &m, index);
     pb_release(steppe_ClientAllocsResponse_fields, &m);
+    allocs_tell(a); /* what happened before they were heard */
 }
 
 void allocs_watch(struct allocs *a)

@@ -320,6 +320,34 @@ class Survival(TasksCase):
             or not alive(pid), LONG)
         self.alloc(a['JobID'], 'failed')
 
+    def test_upgrade_and_restart_of_the_agent(self):
+        a = self.alloc(self.run_job(self.counting()))
+        pid = self.pid_in(a, 't', 'pid')
+        self.kill_clientd(signal.SIGTERM) # as an upgrade of the program does
+        self.node.stop()
+        before = len(self.log(a))
+        wait_for('more output without an agent', lambda: len(self.log(a)) > before, LONG)
+        self.node.start()
+        wait_for('the log to say so', lambda: 'allocations restored' in self.node.log_text(), LONG)
+        r = wait_for('a signal to be taken', lambda: self.server.put(
+            '/v1/client/allocation/%s/signal' % a['ID'], {'Task': 't', 'Signal': 'SIGCONT'}).status == 200, LONG)
+        self.assertTrue(r and alive(pid))
+        lines = self.log(a).split('\n')[:-1]
+        self.assertEqual(lines, [str(i + 1) for i in range(len(lines))])
+        self.assertEqual(self.state(a)['Restarts'], 0)
+
+    def test_purged_job(self):
+        job = self.run_job(self.counting())
+        a = self.alloc(job)
+        pid = self.pid_in(a, 't', 'pid')
+        self.server.delete('/v1/job/%s?purge=true' % job)
+        wait_for('the task to be gone', lambda: not alive(pid), LONG)
+
+        def collected():
+            self.server.put('/v1/system/gc')
+            return not os.path.exists(self.dir(a))
+        wait_for('its folder to be removed', collected, LONG, 0.5)
+
     def test_ends_while_clientd_is_away(self):
         job = self.run_job(task('t', 'echo $$ > pid; while [ ! -e ../alloc/go ]; do sleep 0.05; done; exit 4'), kind='batch')
         a = self.alloc(job)
@@ -409,6 +437,43 @@ def change_boot_id(path):
     xxh.XXH3_64bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
     with open(path, 'wb') as f:
         f.write(data[:8] + xxh.XXH3_64bits(body, len(body)).to_bytes(8, 'little') + body)
+
+
+class CutOff(TestCase):
+    """A node that the servers lost, and that comes back."""
+
+    def test_its_work_is_taken_over(self):
+        c = self.cluster
+        region = c.region('west', clients=2, client_args={'extra': RAW_EXEC},
+                          server_extra='min_heartbeat_ttl = "1s"\n heartbeat_grace = "1s"')
+        server = region.server
+        job = {'ID': 'j', 'Name': 'j', 'Type': 'service', 'Datacenters': ['dc1'], 'TaskGroups': [
+            {'Name': 'g', 'Count': 1, 'Tasks': [task('t', 'echo $$ > pid; exec sleep 1000')]}]}
+        self.assertEqual(server.put('/v1/jobs', {'Job': job}).status, 200)
+
+        def running():
+            return [a for a in server.get('/v1/job/j/allocations').json() if a['ClientStatus'] == 'running']
+        first = wait_for('the task to run', running, LONG)[0]
+        node = next(n for n in region.clients if n.name == first['NodeName'])
+
+        def pid_of(a):
+            owner = next(n for n in region.clients if n.name == a['NodeName'])
+            with open(os.path.join(owner.data_dir, 'alloc', a['ID'], 't', 'pid'), encoding='ascii') as f:
+                return int(f.read())
+        pid = wait_for('its pid', lambda: pid_of(first), LONG)
+        clientd = node.service_pids()['clientd']
+        os.kill(clientd, signal.SIGSTOP)
+        try:
+            second = wait_for('another one to run elsewhere', lambda: [a for a in running() if a['ID'] != first['ID']],
+                              2 * LONG)[0]
+            self.assertTrue(alive(pid)) # it cannot know
+        finally:
+            os.kill(clientd, signal.SIGCONT)
+        wait_for('the first to be ended', lambda: not alive(pid), LONG)
+        self.assertTrue(alive(pid_of(second)))
+        wait_for('only the second to run', lambda: [a['ID'] for a in running()] == [second['ID']], LONG)
+        wait_for('the node to be ready', lambda: [n['Status'] for n in server.get('/v1/nodes').json()] == ['ready'] * 2,
+                 LONG)
 
 
 class Collected(TasksCase):
