@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/prng.h"
 #include "client_store.h"
+#include "task_proc.h"
 
 #define KILL_TIMEOUT_NS (5 * NS_PER_SEC)
 
@@ -189,6 +190,16 @@ static void refuse(struct allocs *a, struct alloc *al, const char *why)
     allocs_remove(a, al);
 }
 
+/* Its state was lost, but not its folders: an earlier run of the same number may still be ending.
+ */
+static void skip_old_runs(struct alloc *al)
+{
+    _cleanup_(freep) char *old = xasprintf("%s/tasks", al->state_dir);
+
+    for (size_t i = 0; i < al->core.n && access(old, F_OK) == 0; i++)
+        al->core.tasks[i].runs = (uint32_t)(clock_wall().ns / NS_PER_SEC);
+}
+
 static void add(struct allocs *a, steppe_Allocation *msg)
 {
     struct errtext e = {{0}};
@@ -207,9 +218,12 @@ static void add(struct allocs *a, steppe_Allocation *msg)
     }
     al->core.stopped = strcmp(msg->desired_status ? msg->desired_status : "", "run") != 0;
     al->core.hold = must_wait(al);
-    al->dirty = true;
+    al->dirty = al->unsynced = true;
+    skip_old_runs(al);
+    (void)snprintf(al->told_status, sizeof(al->told_status), "%s",
+                   msg->client_status ? msg->client_status : "");
     log_info("allocation received id=%s name=%s", al->alloc.id, al->alloc.name);
-    (void)alloc_save(al, true, true);
+    (void)alloc_save(al, true, false); /* synced when a task starts */
     alloc_look(al);
 }
 
@@ -593,6 +607,13 @@ static void on_timer_closed(uv_handle_t *h)
     free(a);
 }
 
+/* The loop would close them, but not free them. */
+static void close_child(uv_handle_t *h, void *user)
+{
+    if (h->type == UV_PROCESS && !uv_is_closing(h))
+        uv_close(h, task_proc_child_closed);
+}
+
 struct allocs *allocs_free(struct allocs *a)
 {
     if (!a)
@@ -601,6 +622,7 @@ struct allocs *allocs_free(struct allocs *a)
     allocs_sync_stop(a);
     while (a->n > 0)
         alloc_free(a->items[--a->n]);
+    uv_walk(a->ctx->loop, close_child, NULL);
     uv_timer_t *const timers[] = {&a->tick, &a->watch, &a->update, &a->gc, &a->soon};
     for (size_t i = 0; i < ARRAY_LEN(timers); i++)
         uv_close((uv_handle_t *)timers[i], on_timer_closed);

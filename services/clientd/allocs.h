@@ -39,10 +39,12 @@ struct alloc {
     struct alloc_core core;
     struct alloc_run *runs; /* core.n */
     bool waits_for_servers; /* restored after a boot: it may have been placed elsewhere meanwhile */
+    bool unsynced;          /* its file has to be synced before a task starts */
     bool moved;             /* the disk of the one before was taken over */
     bool forgotten;         /* the servers have it no more: collect it when it is ended */
     bool dirty, sending;    /* has news for the servers; they are under way */
     bool told_end;          /* they know that it ended */
+    char told_status[16];   /* client status that they were told last */
     bool collecting;
     int64_t ended_at; /* wall clock; 0 = not terminal */
 };
@@ -67,8 +69,9 @@ struct allocs {
     size_t seen_n;
     uv_timer_t tick, watch, update, gc, soon;
     unsigned timers_open;
-    uint64_t index; /* of the last list */
-    bool heard;     /* the servers answered since the start */
+    uint64_t index;  /* of the last list */
+    int64_t told_at; /* monotonic: of the last update */
+    bool heard;      /* the servers answered since the start */
     bool watching, updating, stopping;
     uint64_t watch_call, update_call;
     unsigned watch_failures, update_failures;

@@ -61,15 +61,17 @@ int alloc_save(struct alloc *al, bool whole, bool sync)
     struct errtext e = {{0}};
     int r = 0;
 
-    if (al->owner->ctx->conf->dev)
-        sync = false; /* a throw-away node */
+    bool to_disk = sync && !al->owner->ctx->conf->dev; /* that is a throw-away node */
+
     if (whole)
-        r = client_store_write(al->state_dir, "alloc", steppe_Allocation_fields, &al->alloc, sync,
-                               &e);
+        r = client_store_write(al->state_dir, "alloc", steppe_Allocation_fields, &al->alloc,
+                               to_disk, &e);
     if (r == 0)
-        r = save_state(al, sync, &e);
+        r = save_state(al, to_disk, &e);
     if (r < 0)
         log_error("%s", e.text);
+    else if (whole && sync)
+        al->unsynced = false;
     return r;
 }
 

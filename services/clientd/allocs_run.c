@@ -155,6 +155,13 @@ static struct driver_request request(struct alloc *al, size_t i, const char *fol
                                    .user = &al->runs[i]};
 }
 
+/* What the machine is short of now, it may have later. */
+static bool is_passing(int r)
+{
+    return r == -EAGAIN || r == -ENOMEM || r == -ENOSPC || r == -EMFILE || r == -ENFILE ||
+           r == -EIO || r == -EDQUOT;
+}
+
 static void start(struct alloc *al, size_t i)
 {
     struct alloc_run *run = &al->runs[i];
@@ -162,6 +169,7 @@ static void start(struct alloc *al, size_t i)
     struct driver_request rq = request(al, i, folder);
     struct errtext e = {{0}};
     const char *why = unsupported(rq.group, rq.task);
+    int r;
 
     run->driver = driver_find(rq.task->driver ? rq.task->driver : "");
     run->sampled = 0;
@@ -172,10 +180,13 @@ static void start(struct alloc *al, size_t i)
         fail_soon(run, false, false, e.text);
     } else if (make_folders(al, rq.group, rq.task, run->driver, &e) < 0) {
         fail_soon(run, true, true, e.text);
-    } else if (alloc_save(al, false, true) < 0) { /* before it runs, it must be known on disk */
+    } else if (alloc_save(al, al->unsynced, true) <
+               0) { /* before it runs, it must be known on disk */
         fail_soon(run, true, true, "the client's state cannot be written");
-    } else if (run->driver->start(&rq, &run->dt, &e) < 0) {
-        fail_soon(run, false, false, e.text);
+    } else {
+        r = run->driver->start(&rq, &run->dt, &e);
+        if (r < 0)
+            fail_soon(run, false, is_passing(r), e.text);
     }
 }
 

@@ -15,14 +15,16 @@
 #include "rpc/rpc_methods.h"
 #include "wire/wire.h"
 
-#define WAIT_MS      60000u
-#define CALL_MS      15000u
-#define DIAL_MS      5000u
-#define RETRY_MIN_MS 250
-#define RETRY_MAX_MS 5000
-#define BATCH_MS     200
-#define FETCH_MAX    64u /* whole allocations in one answer */
-#define TELL_MAX     64u /* allocations in one update */
+#define WAIT_MS       60000u
+#define CALL_MS       15000u
+#define DIAL_MS       5000u
+#define RETRY_MIN_MS  250
+#define RETRY_MAX_MS  5000
+#define BATCH_MS      200  /* news gather so long */
+#define URGENT_MS     5    /* a new client status only so long, and */
+#define URGENT_GAP_MS 50   /* so long after the last news */
+#define FETCH_MAX     64u  /* whole allocations in one answer */
+#define TELL_MAX      128u /* allocations in one update */
 
 static uint64_t call(struct allocs *a, unsigned method, steppe_Request *env,
                      const pb_msgdesc_t *fields, const void *msg, bus_reply_fn *fn)
@@ -254,8 +256,33 @@ static void on_update(uv_timer_t *t);
 
 static void update_in(struct allocs *a, uint64_t ms)
 {
-    if (!a->stopping && !uv_is_active((uv_handle_t *)&a->update))
-        uv_timer_start(&a->update, on_update, ms, 0);
+    bool waiting = uv_is_active((uv_handle_t *)&a->update);
+
+    if (a->stopping || (waiting && uv_timer_get_due_in(&a->update) <= ms))
+        return;
+    uv_update_time(a->ctx->loop);
+    uv_timer_start(&a->update, on_update, ms, 0);
+}
+
+/* Has somebody to know it now? A status that they do not know; other events gather. */
+static bool is_urgent(const struct alloc *al)
+{
+    const char *text;
+
+    return al->dirty && strcmp(alloc_core_status(&al->core, &text), al->told_status) != 0;
+}
+
+static void tell_in(struct allocs *a)
+{
+    int64_t since = clock_mono().ns - a->told_at;
+    bool urgent = false;
+
+    for (size_t i = 0; i < a->n && !urgent; i++)
+        urgent = is_urgent(a->items[i]);
+    if (!urgent)
+        update_in(a, BATCH_MS);
+    else
+        update_in(a, since > URGENT_GAP_MS * NS_PER_MS ? URGENT_MS : URGENT_GAP_MS);
 }
 
 static void on_told(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
@@ -283,7 +310,7 @@ static void on_told(void *user, int err, const steppe_Reply *rep, const uint8_t 
     if (ok) {
         a->update_failures = 0;
         if (more)
-            update_in(a, BATCH_MS);
+            tell_in(a);
         return;
     }
     if (a->update_failures++ == 0)
@@ -309,11 +336,14 @@ static void on_update(uv_timer_t *t)
             continue;
         al->dirty = false;
         al->sending = true;
-        alloc_summary(al, &list[m.allocs_count++]);
+        alloc_summary(al, &list[m.allocs_count]);
+        (void)snprintf(al->told_status, sizeof(al->told_status), "%s",
+                       list[m.allocs_count++].client_status);
     }
     if (m.allocs_count == 0)
         return;
     a->updating = true;
+    a->told_at = clock_mono().ns;
     uuid_make(env.idempotency_key);
     a->update_call =
         call(a, RPC_NODE_UPDATE_ALLOC, &env, steppe_NodeUpdateAllocRequest_fields, &m, on_told);
@@ -323,9 +353,8 @@ static void on_update(uv_timer_t *t)
 
 void allocs_tell(struct allocs *a)
 {
-    /* The first news of an allocation hurries, a crowd of them gathers. */
     if (a->heard && !a->updating)
-        update_in(a, a->n > 16 ? BATCH_MS : BATCH_MS / 10);
+        tell_in(a);
 }
 
 void allocs_sync_stop(struct allocs *a)

@@ -279,14 +279,15 @@ static int open_lock(const char *folder, bool make)
     return fd;
 }
 
-static void on_child_closed(uv_handle_t *h)
+void task_proc_child_closed(uv_handle_t *h)
 {
     free(h);
 }
 
 static void on_child_exit(uv_process_t *child, int64_t status, int sig)
 {
-    uv_close((uv_handle_t *)child, on_child_closed); /* its link has said what there is to say */
+    uv_close((uv_handle_t *)child,
+             task_proc_child_closed); /* its link has said what there is to say */
 }
 
 /* Gives it the link as 3 and the lock as 4. */
@@ -310,7 +311,7 @@ static int spawn(const struct driver_request *rq, int link, int lock)
     int r = uv_spawn(rq->ctx->loop, child, &o);
 
     if (r < 0)
-        uv_close((uv_handle_t *)child, on_child_closed);
+        uv_close((uv_handle_t *)child, task_proc_child_closed);
     else
         uv_unref((uv_handle_t *)child);
     return r;

@@ -19,3 +19,5 @@ void task_proc_force(struct driver_task *t);
 int task_proc_usage(struct driver_task *t, struct driver_usage *ret);
 void task_proc_release(struct driver_task *t);
 void task_proc_detach(struct driver_task *t);
+/* Frees a closed uv_process_t of a taskd that we started. */
+void task_proc_child_closed(uv_handle_t *h);

@@ -3,7 +3,7 @@
 # Builds Steppe for speed and prints what it reaches, as a table. No pass or fail: figures of one
 # machine, most of them ratios to something else measured in the same run.
 #
-#   tests/bench/run.sh [NAME...]      NAME: http register start memory schedule gossip etcd (default: all)
+#   tests/bench/run.sh [NAME...]      NAME: http register start memory run task_memory schedule gossip etcd (default: all)
 #
 # NOMAD_BIN=/path/to/nomad measures a real one beside. BENCH_SECONDS: length of one run (5).
 # STEPPE_PREFIX and BENCH_BUILD: measure what is installed and built there, do not build.
@@ -29,7 +29,7 @@ rows=$top/rows
 : >"$rows"
 export BENCH_ROWS=$rows
 failed=0
-for name in "${@:-http register start memory schedule gossip etcd}"; do
+for name in "${@:-http register start memory run task_memory schedule gossip etcd}"; do
     for b in $name; do
         echo "== $b"
         /usr/bin/python3 "tests/bench/bench_$b.py" </dev/null || { echo "error: bench_$b.py failed" >&2; failed=1; }

@@ -93,6 +93,18 @@ class TasksCase(TestCase):
     def pid_in(self, alloc, *path):
         return int(wait_for('a pid in %s' % '/'.join(path), lambda: self.read(alloc, *path).strip(), LONG))
 
+    def send(self, a, name):
+        """The way to the node has to be found again first."""
+        said = []
+
+        def taken():
+            said.append(self.server.put('/v1/client/allocation/%s/signal' % a['ID'], {'Task': 't', 'Signal': name}))
+            return said[-1].status == 200
+        try:
+            wait_for('a signal to be taken', taken, LONG, 0.2)
+        except AssertionError:
+            self.fail('a signal was not taken: %r' % said[-1])
+
     def running_again(self, a, restarts=1):
         s = self.state(a)
         return s['State'] == 'running' and s['Restarts'] == restarts and s
@@ -194,8 +206,7 @@ class Running(TasksCase):
     def test_restart_and_signal(self):
         a = self.alloc(self.run_job(task('t', 'trap "echo hup" HUP; echo up; while :; do sleep 0.1; done')))
         wait_for('the trap', lambda: 'up' in self.log(a), LONG)
-        r = self.server.put('/v1/client/allocation/%s/signal' % a['ID'], {'Task': 't', 'Signal': 'SIGHUP'})
-        self.assertEqual(r.status, 200, r)
+        self.send(a, 'SIGHUP')
         wait_for('the signal', lambda: 'hup' in self.log(a), LONG)
         r = self.server.put('/v1/client/allocation/%s/restart' % a['ID'], {'TaskName': 't'})
         self.assertEqual(r.status, 200, r)
@@ -315,9 +326,7 @@ class Survival(TasksCase):
         self.assertEqual((s['State'], s['Restarts']), ('running', 0))
         lines = self.log(a).split('\n')[:-1]
         self.assertEqual(lines, [str(i + 1) for i in range(len(lines))]) # nothing lost, nothing twice
-        wait_for('the signal to be taken', lambda: self.server.put(
-            '/v1/client/allocation/%s/signal' % a['ID'], {'Task': 't', 'Signal': 'SIGKILL'}).status == 200
-            or not alive(pid), LONG)
+        self.send(a, 'SIGKILL')
         self.alloc(a['JobID'], 'failed')
 
     def test_upgrade_and_restart_of_the_agent(self):
@@ -329,9 +338,8 @@ class Survival(TasksCase):
         wait_for('more output without an agent', lambda: len(self.log(a)) > before, LONG)
         self.node.start()
         wait_for('the log to say so', lambda: 'allocations restored' in self.node.log_text(), LONG)
-        r = wait_for('a signal to be taken', lambda: self.server.put(
-            '/v1/client/allocation/%s/signal' % a['ID'], {'Task': 't', 'Signal': 'SIGCONT'}).status == 200, LONG)
-        self.assertTrue(r and alive(pid))
+        self.send(a, 'SIGCONT')
+        self.assertTrue(alive(pid))
         lines = self.log(a).split('\n')[:-1]
         self.assertEqual(lines, [str(i + 1) for i in range(len(lines))])
         self.assertEqual(self.state(a)['Restarts'], 0)
