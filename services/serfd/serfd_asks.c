@@ -8,7 +8,8 @@
 
 #define TIMEOUT_MULT 16
 #define AGAIN_RELAY  2u  /* members who pass on what those answer who are asked again */
-#define NAMES_ROOM   600 /* bytes of the names in a question to the silent */
+#define AGAIN_MAX    256 /* members asked again at a time */
+#define NAMES_ROOM   600 /* bytes of names in a log line */
 
 static struct span span_of(const struct strbuf *b)
 {
@@ -77,36 +78,42 @@ static int64_t default_timeout(const struct serf *s)
     return s->o.gossip_interval * TIMEOUT_MULT * (int64_t)ceil(log10((double)count_living(s) + 1));
 }
 
-/* Says it once: a new clock value and id, which belong to the ask from now on. */
-static int say(struct serf *s, struct ask *a, struct span filters)
+/* The question, once more with a new clock value and id, which belong to the ask from now on. */
+static struct msg_query next_round(struct serf *s, struct ask *a)
 {
     struct msg_query q = {
-        .ltime = s->query_clock,
+        .ltime = s->query_clock++,
         .id = (uint32_t)prng_below(&s->prng, (uint64_t)INT32_MAX) + 1,
         .addr = {s->self->addr.ip, s->self->addr.ip_len},
         .port = s->self->addr.port,
         .source_node = SPAN_STR(s->self->name),
         .name = SPAN_STR(a->q.name),
         .payload = a->q.payload,
-        .filters = filters,
         .flags = a->q.acks ? QUERY_FLAG_ACK : 0,
-        .relay_factor = (uint8_t)(a->rounds ? MAX(a->q.relay, AGAIN_RELAY) : a->q.relay),
+        .relay_factor = (uint8_t)a->q.relay,
         .timeout_ns = MAX(a->deadline - s->now, (int64_t)1),
     };
+
+    assert(a->rounds < ARRAY_LEN(a->ltime));
+    a->ltime[a->rounds] = q.ltime;
+    a->qid[a->rounds] = q.id;
+    a->rounds++;
+    return q;
+}
+
+/* By gossip, to all and to ourselves. */
+static int say(struct serf *s, struct ask *a, struct span filters)
+{
+    struct msg_query q = next_round(s, a);
     struct strbuf b = STRBUF_INIT;
     int r = 0;
 
+    q.filters = filters;
     msg_put(&b, SERF_MSG_QUERY, &msg_query_schema, &q);
-    if (b.len > QUERY_MSG_MAX) {
+    if (b.len > QUERY_MSG_MAX)
         r = -EMSGSIZE;
-    } else {
-        assert(a->rounds < ARRAY_LEN(a->ltime));
-        a->ltime[a->rounds] = q.ltime;
-        a->qid[a->rounds] = q.id;
-        a->rounds++;
-        s->query_clock++;
+    else
         queries_on_query(s, &q, span_of(&b));
-    }
     strbuf_fini(&b);
     return r;
 }
@@ -176,7 +183,7 @@ int asks_begin(struct serf *s, uint64_t id, const struct serf_query *q)
     char *copy;
     int r;
 
-    if (name_len == 0 || q->relay > UINT8_MAX)
+    if (name_len == 0 || q->relay > UINT8_MAX || (q->insist && q->filters.p))
         return -EINVAL;
     if (name_len + q->payload.len > QUERY_MSG_MAX)
         return -EMSGSIZE;
@@ -209,31 +216,33 @@ int asks_begin(struct serf *s, uint64_t id, const struct serf_query *q)
     return 0;
 }
 
-/* The question once more, for those who have not answered: it or the answer was lost. */
+/*
+ * The question once more, for those who have not answered: it or the answer was lost. Straight to
+ * each and not to be passed on: a copy on its way by gossip could arrive after the next order, and
+ * would undo that.
+ */
 static void ask_again(struct serf *s, struct ask *a)
 {
-    struct strbuf names = STRBUF_INIT, filter = STRBUF_INIT, filters = STRBUF_INIT;
+    struct msg_query q = next_round(s, a);
+    struct strbuf b = STRBUF_INIT;
+    struct span part;
     size_t n = 0;
 
-    for (size_t i = 0; i < s->n; i++) {
-        const struct member *m = s->tab[i];
+    q.flags |= QUERY_FLAG_NO_BROADCAST;
+    q.relay_factor = (uint8_t)MAX(a->q.relay, AGAIN_RELAY);
+    strbuf_addc(&b, ML_USER);
+    msg_put(&b, SERF_MSG_QUERY, &msg_query_schema, &q);
+    part = span_of(&b);
+    for (size_t i = 0; i < s->n && n < AGAIN_MAX; i++) {
+        struct member *m = s->tab[i];
 
-        if (m == s->self || !member_usable(m) || !is_silent(a, m->name) ||
-            names.len + strlen(m->name) > NAMES_ROOM)
+        if (m == s->self || !member_usable(m) || !is_silent(a, m->name))
             continue;
-        mp_put_str(&names, m->name);
+        gossip_send_plain(s, member_reach(m), m, &part, 1);
         n++;
     }
-    strbuf_addc(&filter, 0);
-    mp_put_list(&filter, n);
-    strbuf_add(&filter, names.data, names.len);
-    mp_put_list(&filters, 1);
-    mp_put_raw(&filters, span_of(&filter));
-    if (n > 0 && say(s, a, span_of(&filters)) == 0)
-        core_note(s, LOG_DEBUG, "query asked again name=%s silent=%zu", a->q.name, n);
-    strbuf_fini(&names);
-    strbuf_fini(&filter);
-    strbuf_fini(&filters);
+    core_note(s, LOG_DEBUG, "query asked again name=%s silent=%zu", a->q.name, n);
+    strbuf_fini(&b);
 }
 
 void asks_due(struct serf *s)

@@ -86,7 +86,8 @@ struct serf_query {
     int64_t timeout_ns;  /* 0: as Serf has it, by the size of the pool */
     unsigned relay;      /* members who pass each answer on, 0..255 */
     bool acks;           /* everybody who passes the filters says so at once */
-    bool insist; /* ends when all members have answered; the silent are asked once more before */
+    /* Ends when all members have answered; the silent are asked again before. Not with filters. */
+    bool insist;
 };
 
 /* ---- events and effects ---- */

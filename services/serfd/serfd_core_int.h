@@ -243,6 +243,7 @@ struct serf {
     struct key_job key_jobs[KEY_JOBS_MAX]; /* the first one waits for the disk if keys_saving */
     size_t n_key_jobs;
     bool keys_saving;
+    uint64_t key_ltime; /* of the newest order to change them: older ones come too late */
     struct seal_keyring keys_next; /* counts once it is on disk */
 
     struct {

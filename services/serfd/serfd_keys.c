@@ -171,6 +171,11 @@ static void begin(struct serf *s, enum key_op op, const struct msg_query *q,
         return;
     }
     (void)seal_key_from(&job.key, req.key, NULL);
+    if (q->ltime < s->key_ltime) { /* a copy of an older order that was long on its way */
+        answer_change(s, &job, -ESTALE, "a later order about keys came before");
+        return;
+    }
+    s->key_ltime = q->ltime;
     if (s->n_key_jobs == KEY_JOBS_MAX) {
         answer_change(s, &job, -EBUSY, "too many key changes at a time");
         return;
