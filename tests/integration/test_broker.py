@@ -2,9 +2,11 @@
 """The leader's broker, seen by a scheduler: deliveries, acknowledgements, what is lost on the way, leaders that die."""
 
 import os
+import random
 import sys
 import threading
 import time
+import types
 import unittest
 import uuid
 
@@ -24,7 +26,7 @@ class Worker:
 
     def __init__(self, node, name='', types=('service',)):
         self.name, self.types = name, list(types)
-        self.c = rpc.Client(node.addr)
+        self.c = rpc.Client(node.addr, timeout=40)
 
     def dequeue(self, wait_ms=0, most=1, holding=()):
         """-> [(evaluation, token, wait index)]"""
@@ -165,6 +167,21 @@ class One(steppe.TestCase):
         self.assertNotEqual(ta, tb)
         w.finish(b, tb)
 
+    def test_broken_requests(self):
+        """Whatever the body is: an answer, and the server goes on."""
+        rnd = random.Random(7)
+        w = self.worker()
+        for method in (DEQUEUE, ACK, NACK, UPDATE, REBLOCK, PLAN, 51, 52, 53):
+            for n in range(30):
+                body = types.SimpleNamespace(SerializeToString=lambda: rnd.randbytes(rnd.randrange(0, 60)))
+                try:
+                    w.c.call(method, body, wait_ms=1)
+                except rpc.Error as e:
+                    self.assertIn(e.code, (400, 409, 413, 429, 500), e)
+        # Of random bytes some are evaluations' settings: back to what the others expect.
+        self.assertStatus(self.s.put(Settings.PATH, {'SchedulerAlgorithm': 'binpack'}), 200)
+        self.assertEqual(w.dequeue(), [])
+
     def test_what_was_lost_on_the_way_comes_at_once(self):
         self.s.register(job('lost'))
         w = self.worker('n1/0')
@@ -237,6 +254,26 @@ class One(steppe.TestCase):
         self.assertEqual(b.id, ids[1])
         w.finish(b, tb)
         client.stop()
+
+
+class Limit(steppe.TestCase):
+    def test_delivery_limit(self):
+        """Given back three times, it has failed, and another one follows it after a while."""
+        s = self.cluster.region('global', server_extra='  num_schedulers = 0').server
+        s.wait_leader()
+        s.register(job('poison'))
+        w = Worker(s)
+        self.addCleanup(w.close)
+        for _ in range(3):      # after 1 s, after 20 s
+            ev, token, _ = w.one(35000)
+            w.nack(ev, token)
+        failed = wait_for('it to fail', lambda: [e for e in [s.get('/v1/evaluation/' + ev.id).json()]
+                                                 if e['Status'] == 'failed'], 30)[0]
+        self.assertEqual(failed['StatusDescription'], 'evaluation reached delivery limit (3)')
+        follow_up = s.get('/v1/evaluation/' + failed['NextEval']).json()
+        self.assertEqual((follow_up['Status'], follow_up['TriggeredBy'], follow_up['PreviousEval']),
+                         ('pending', 'failed-follow-up', ev.id))
+        self.assertGreaterEqual(follow_up['Wait'], 60 * 10**9)
 
 
 class Settings(steppe.TestCase):
