@@ -16,6 +16,7 @@
 #include "task_proc.h"
 
 #define KILL_TIMEOUT_NS (5 * NS_PER_SEC)
+#define SILENCE_MS      1000 /* between two looks at who wants to be stopped without servers */
 
 /* ---- rules out of a job ---- */
 
@@ -83,6 +84,7 @@ static void set_health_rules(struct alloc *al, const steppe_TaskGroup *g)
     bool deploy = m->deployment_id && m->deployment_id[0];
     const char *check = deploy ? g->update.health_check : g->migrate.health_check;
 
+    al->core.shutdown_delay_ns = g->has_shutdown_delay ? MAX(g->shutdown_delay, INT64_C(0)) : 0;
     h->deploy = deploy;
     h->watch = m->job.type && strcmp(m->job.type, "service") == 0 &&
                (deploy ? g->has_update : g->has_migrate) &&
@@ -526,6 +528,30 @@ static void init_timer(struct allocs *a, uv_timer_t *t)
     a->timers_open++;
 }
 
+void allocs_heard(struct allocs *a)
+{
+    a->heard_at = clock_mono().ns;
+}
+
+/* Groups that would rather be ended than run where no server sees them. */
+static void on_silence(uv_timer_t *t)
+{
+    struct allocs *a = t->data;
+    int64_t silent = clock_mono().ns - a->heard_at;
+
+    for (size_t i = 0; i < a->n; i++) {
+        struct alloc *al = a->items[i];
+        const steppe_TaskGroup *g = alloc_group(&al->alloc);
+
+        if (!g || !g->has_stop_after_client_disconnect || g->stop_after_client_disconnect <= 0 ||
+            silent < g->stop_after_client_disconnect || al->core.stopped)
+            continue;
+        log_warn("stopping an allocation: no server was heard for too long id=%s", al->alloc.id);
+        al->core.stopped = true;
+        alloc_look(al);
+    }
+}
+
 static void on_gc(uv_timer_t *t)
 {
     allocs_gc(t->data);
@@ -548,10 +574,12 @@ int allocs_new(struct svc_ctx *ctx, struct bus_client *routerd, const char *node
                                      .node_id = node_id,
                                      .taskd = program_beside("taskd")};
     (void)client_boot_id(a->boot_id);
-    uv_timer_t *const timers[] = {&a->tick, &a->watch, &a->update, &a->gc, &a->soon};
+    uv_timer_t *const timers[] = {&a->tick, &a->watch, &a->update, &a->gc, &a->soon, &a->silence};
     for (size_t i = 0; i < ARRAY_LEN(timers); i++)
         init_timer(a, timers[i]);
     uv_timer_start(&a->gc, on_gc, gc_ms, gc_ms);
+    uv_timer_start(&a->silence, on_silence, SILENCE_MS, SILENCE_MS);
+    allocs_heard(a);
     *ret = a;
     if (mkdir(ctx->conf->client.alloc_dir, 0711) < 0 && errno != EEXIST)
         return err_set(e, -errno, "cannot make %s: %s", ctx->conf->client.alloc_dir,
@@ -623,7 +651,7 @@ struct allocs *allocs_free(struct allocs *a)
     while (a->n > 0)
         alloc_free(a->items[--a->n]);
     uv_walk(a->ctx->loop, close_child, NULL);
-    uv_timer_t *const timers[] = {&a->tick, &a->watch, &a->update, &a->gc, &a->soon};
+    uv_timer_t *const timers[] = {&a->tick, &a->watch, &a->update, &a->gc, &a->soon, &a->silence};
     for (size_t i = 0; i < ARRAY_LEN(timers); i++)
         uv_close((uv_handle_t *)timers[i], on_timer_closed);
     return NULL;

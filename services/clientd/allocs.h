@@ -67,11 +67,12 @@ struct allocs {
     size_t n;
     struct alloc_seen *seen; /* by id */
     size_t seen_n;
-    uv_timer_t tick, watch, update, gc, soon;
+    uv_timer_t tick, watch, update, gc, soon, silence;
     unsigned timers_open;
-    uint64_t index;  /* of the last list */
-    int64_t told_at; /* monotonic: of the last update */
-    bool heard;      /* the servers answered since the start */
+    uint64_t index;   /* of the last list */
+    int64_t told_at;  /* monotonic: of the last update */
+    int64_t heard_at; /* of the last heartbeat that was answered */
+    bool heard;       /* the servers answered since the start */
     bool watching, updating, stopping;
     uint64_t watch_call, update_call;
     unsigned watch_failures, update_failures;
@@ -86,6 +87,8 @@ int allocs_new(struct svc_ctx *ctx, struct bus_client *routerd, const char *node
 void allocs_set_node(struct allocs *a, const steppe_Node *node);
 /* The node is registered: asks for its allocations from now on. */
 void allocs_begin(struct allocs *a);
+/* A heartbeat was answered. */
+void allocs_heard(struct allocs *a);
 /* Ends all tasks (a -dev node); fn is called when nothing runs, maybe at once. */
 void allocs_end_all(struct allocs *a, void (*fn)(void *user), void *user);
 /* Leaves all tasks running. a is freed when the loop has closed its timers. */

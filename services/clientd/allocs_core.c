@@ -85,11 +85,11 @@ static bool may_start(const struct alloc_core *a, const struct task_core *t)
         return false;
     switch (t->rules.hook) {
     case TASK_HOOK_PRESTART:
-        return !a->killing;
+        return !a->killing && !a->stopped;
     case TASK_HOOK_MAIN:
-        return !a->killing && prestart_done(a);
+        return !a->killing && !a->stopped && prestart_done(a);
     case TASK_HOOK_POSTSTART:
-        return !a->killing && main_all(a, is_running);
+        return !a->killing && !a->stopped && main_all(a, is_running);
     case TASK_HOOK_POSTSTOP:
         return main_all(a, task_core_dead);
     }
@@ -279,11 +279,28 @@ static void check_health(struct alloc_core *a, const struct task_ev *ev, struct 
 
 /* ---- steps ---- */
 
+static bool any_running(const struct alloc_core *a)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (is_running(&a->tasks[i]))
+            return true;
+    return false;
+}
+
+/* A stop waits for the group's delay, so that nobody sends it work any more; a failure does not. */
+static void heed_stop(struct alloc_core *a, const struct task_ev *ev)
+{
+    if (!a->stopped || a->killing)
+        return;
+    if (a->shutdown_delay_ns > 0 && a->stop_at == 0 && any_running(a))
+        a->stop_at = ev->now.ns + a->shutdown_delay_ns;
+    a->killing = ev->now.ns >= a->stop_at;
+}
+
 static void settle(struct alloc_core *a, const struct task_ev *ev, struct alloc_out *out)
 {
     look_for_reasons(a, ev, out);
-    if (a->stopped)
-        a->killing = true;
+    heed_stop(a, ev);
     if (a->killing)
         go_on_killing(a, ev, out);
     open_gates(a, ev, out);
@@ -323,6 +340,8 @@ int64_t alloc_core_next(const struct alloc_core *a)
 
     for (size_t i = 0; i < a->n; i++)
         next = sooner(next, task_core_next(&a->tasks[i]));
+    if (a->stopped && !a->killing)
+        next = sooner(next, a->stop_at);
     if (h->watch && !h->known && !a->stopped && !a->hold) {
         since = healthy_since(a);
         next = sooner(next, h->deadline);

@@ -26,6 +26,8 @@ struct alloc_core {
     size_t n;
     bool hold;    /* nothing starts: the one before it still runs, or the servers were not heard */
     bool stopped; /* the servers want it ended */
+    int64_t shutdown_delay_ns; /* of the group: between that and the kills */
+    int64_t stop_at;           /* monotonic: end of the delay; 0 = not begun */
     bool killing; /* all but poststop tasks are being ended, leader first, sidecars last */
     struct alloc_health health;
 };

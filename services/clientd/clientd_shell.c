@@ -83,6 +83,7 @@ static void accepted(struct clientd *c, const uint8_t *body, size_t len)
         retry(c, "heartbeat", e.text);
         return;
     }
+    allocs_heard(c->allocs);
     ttl = MAX(rep.heartbeat_ttl, (int64_t)TTL_MIN_NS);
     pb_release(steppe_NodeUpdateResponse_fields, &rep);
     if (c->failures > 0 && c->registered)

@@ -426,6 +426,23 @@ START_TEST(test_hold_and_stop)
 }
 END_TEST
 
+START_TEST(test_group_delay)
+{
+    struct task_rules r = service("a");
+
+    make(&r, 1);
+    a.shutdown_delay_ns = 3 * S;
+    (void)look();
+    (void)task("a", TASK_EV_STARTED, 0);
+    a.stopped = true;
+    ck_assert_str_eq(look(), "");
+    ck_assert_int_eq(alloc_core_next(&a), now + 3 * S);
+    now += 3 * S;
+    ck_assert_str_eq(look(), "kill a");
+    alloc_core_fini(&a);
+}
+END_TEST
+
 START_TEST(test_health)
 {
     struct task_rules r = service("a");
@@ -490,6 +507,7 @@ int main(void)
     tcase_add_test(t, test_leader);
     tcase_add_test(t, test_failed_prestart);
     tcase_add_test(t, test_hold_and_stop);
+    tcase_add_test(t, test_group_delay);
     tcase_add_test(t, test_health);
     tcase_add_test(t, test_unhealthy);
     suite_add_tcase(s, t);

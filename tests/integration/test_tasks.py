@@ -4,14 +4,16 @@
 import ctypes
 import json
 import os
+import random
 import re
 import signal
 import sys
+import time
 import unittest
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
-from steppe import TestCase, alive, wait_for  # noqa: E402
+from steppe import Cluster, TestCase, alive, wait_for  # noqa: E402
 
 LONG = 60
 RAW_EXEC = 'plugin "raw_exec" { config { enabled = true } }'
@@ -522,6 +524,127 @@ class Sticky(TasksCase):
         b = wait_for('the second allocation', second, LONG)
         wait_for('the second', lambda: 'up' in self.log(b), LONG)
         self.assertEqual(self.log(b), 'one\none\nup\n')
+
+
+def task_processes():
+    """mark -> pids of tasks' first processes that are really there: they say so in their environment."""
+    out = {}
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open('/proc/%s/environ' % pid, 'rb') as f:
+                env = f.read()
+        except OSError:
+            continue
+        m = re.search(rb'(?:^|\0)CHAOS=([0-9a-f-]+)', env)
+        if m and alive(int(pid)):
+            out.setdefault(m.group(1).decode(), []).append(int(pid))
+    return out
+
+
+class Chaos(TestCase):
+    """Processes of ours die at random while jobs change; at the end what runs is what is wanted, and nothing else.
+    CHAOS_SEEDS=3,7 tries others."""
+
+    def test_seeds(self):
+        for seed in os.environ.get('CHAOS_SEEDS', '1').split(','):
+            with self.subTest(seed=seed):
+                self.run_seed(int(seed))
+
+    def run_seed(self, seed):
+        rng = random.Random(seed)
+        mark = str(uuid.uuid4())
+        with Cluster() as c:
+            region = c.region('west', clients=2, client_args={'extra': RAW_EXEC})
+            wanted = {}
+            for _ in range(40):
+                what = rng.choice(['job', 'job', 'clientd', 'clientd', 'taskd', 'routerd', 'freeze', 'node'])
+                getattr(self, 'do_' + what)(rng, region, wanted, mark)
+                time.sleep(rng.random() * 0.5) # not for anything: so that it hits different moments
+            bad = []
+
+            def right():
+                bad[:] = self.check(region.server, wanted, mark)
+                return not bad
+            try:
+                wait_for('what is wanted', right, 4 * LONG, 0.5)
+            except AssertionError:
+                self.fail('seed %d: %s\n%s' % (seed, '; '.join(bad), c.log_tails() if hasattr(c, 'log_tails') else ''))
+
+    def put(self, server, job_id, count, version, mark):
+        job = {'ID': job_id, 'Name': job_id, 'Type': 'service', 'Datacenters': ['dc1'], 'TaskGroups': [
+            {'Name': 'g', 'Count': count, 'RestartPolicy': policy(1000, delay=0.1),
+             'ReschedulePolicy': {'Delay': int(5e9), 'DelayFunction': 'constant', 'Unlimited': True},
+             'EphemeralDisk': {'SizeMB': 20}, 'Tasks': [
+                 task('t', 'exec sleep 1000', Env={'CHAOS': mark, 'V': str(version)}, KillTimeout=int(1e9),
+                      LogConfig={'MaxFiles': 1, 'MaxFileSizeMB': 1})]}]}
+        r = server.put('/v1/jobs', {'Job': job})
+        self.assertEqual(r.status, 200, r)
+
+    def do_job(self, rng, region, wanted, mark):
+        job_id = 'c%d' % rng.randrange(3)
+        count = rng.choice([0, 1, 2, 3, 5])
+        wanted[job_id] = count
+        if count == 0 and rng.random() < 0.5:
+            region.server.delete('/v1/job/' + job_id)
+        else:
+            self.put(region.server, job_id, count, rng.randrange(3), mark)
+
+    def kill_service(self, rng, region, name, sig=signal.SIGKILL):
+        pid = rng.choice(region.clients).service_pids().get(name)
+        if pid:
+            os.kill(pid, sig)
+        return pid
+
+    def do_clientd(self, rng, region, wanted, mark):
+        self.kill_service(rng, region, 'clientd')
+
+    def do_routerd(self, rng, region, wanted, mark):
+        self.kill_service(rng, region, 'routerd')
+
+    def do_taskd(self, rng, region, wanted, mark):
+        pids = sorted(task_processes().get(mark, []))
+        if pids:
+            pid = rng.choice(pids)
+            try:
+                with open('/proc/%d/stat' % pid, encoding='ascii') as f:
+                    os.kill(int(f.read().rsplit(')', 1)[1].split()[1]), signal.SIGKILL)
+            except OSError:
+                pass
+
+    def do_freeze(self, rng, region, wanted, mark):
+        pid = self.kill_service(rng, region, 'clientd', signal.SIGSTOP)
+        self.do_job(rng, region, wanted, mark)
+        if pid:
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except OSError:
+                pass
+
+    def do_node(self, rng, region, wanted, mark):
+        """All processes of a node but its tasks' die at once, and it starts again."""
+        node = rng.choice(region.clients)
+        pids = [node.proc.pid] + list(node.service_pids().values())
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        node.proc.wait()
+        for pid in pids:
+            wait_for('its end', lambda p=pid: not alive(p), LONG)
+        node.start()
+
+    def check(self, server, wanted, mark):
+        """What is wrong."""
+        there = task_processes().get(mark, [])
+        bad = []
+        running = 0
+        for job_id, count in wanted.items():
+            allocs = [a for a in server.get('/v1/job/%s/allocations' % job_id).json()
+                      if a['ClientStatus'] == 'running']
+            running += len(allocs)
+            if len(allocs) != count or any(a['DesiredStatus'] != 'run' for a in allocs):
+                bad.append('%s: %d run, %d are wanted' % (job_id, len(allocs), count))
+        if len(there) != running:
+            bad.append('%d processes of %d allocations' % (len(there), running))
+        return bad
 
 
 if __name__ == '__main__':
