@@ -12,7 +12,8 @@ struct kept {
     char *namespace, *job_id;
     char node_id[37]; /* of a system job's evaluation for one node, or "" */
     bool escaped, failed_plans;
-    uint64_t snapshot_index;
+    uint64_t snapshot_index;  /* the state that it was made from */
+    uint64_t age_index;       /* of two, the one with the larger is the newer */
     char **eligible, **unfit; /* classes, sorted */
     size_t eligible_n, unfit_n;
 };
@@ -43,6 +44,7 @@ struct blocked {
         uint64_t index;
     } nodes[256]; /* the last ones, a ring */
     unsigned nodes_at;
+    uint64_t nodes_forgotten; /* nodes that are not in the ring any more, up to here */
 };
 
 static uint64_t hash_text(uint64_t h, const char *s)
@@ -179,7 +181,7 @@ void blocked_flush(struct blocked *b)
 
 void blocked_start(struct blocked *b, uint64_t index)
 {
-    b->last_index = b->forgotten_index = index;
+    b->last_index = b->forgotten_index = b->nodes_forgotten = index;
 }
 
 struct blocked *blocked_free(struct blocked *b)
@@ -288,7 +290,7 @@ static bool missed(const struct blocked *b, const struct kept *k)
             if (b->nodes[i].index > k->snapshot_index && strcmp(b->nodes[i].id, k->node_id) == 0)
                 return true;
         }
-        return false;
+        return b->nodes_forgotten > k->snapshot_index;
     }
     if (b->last_index <= k->snapshot_index)
         return false;
@@ -322,7 +324,8 @@ static struct kept *kept_new(const steppe_Evaluation *ev)
     k->key_hash = key_hash(k->namespace, k->job_id);
     k->escaped = ev->escaped_computed_class;
     k->failed_plans = ev->triggered_by && strcmp(ev->triggered_by, "max-plan-attempts") == 0;
-    k->snapshot_index = MAX(ev->snapshot_index, ev->create_index);
+    k->snapshot_index = ev->snapshot_index;
+    k->age_index = MAX(ev->snapshot_index, ev->create_index);
     copy_classes(k, ev);
     return k;
 }
@@ -336,7 +339,7 @@ enum blocked_result blocked_add(struct blocked *b, const steppe_Evaluation *ev, 
         return BLOCKED_KEPT;
     k = kept_new(ev);
     other = find_key(b, k->namespace, k->job_id, k->node_id);
-    if (other && other->snapshot_index > k->snapshot_index) {
+    if (other && other->age_index > k->age_index) {
         memcpy(ret_dup, k->id, sizeof(k->id));
         kept_free(k);
         return BLOCKED_DUPLICATE;
@@ -400,6 +403,7 @@ void blocked_unblock_node(struct blocked *b, const char *node_id, uint64_t index
     struct node_index *slot = &b->nodes[b->nodes_at++ % ARRAY_LEN(b->nodes)];
     struct kept *k, *next;
 
+    b->nodes_forgotten = MAX(b->nodes_forgotten, slot->index);
     (void)snprintf(slot->id, sizeof(slot->id), "%s", node_id);
     slot->index = index;
     for (k = b->first; k; k = next) {

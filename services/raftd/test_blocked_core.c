@@ -104,6 +104,17 @@ START_TEST(missed_unblock)
 }
 END_TEST
 
+/* It was written after that, but its scheduler had not seen it. */
+START_TEST(missed_before_it_was_written)
+{
+    steppe_Evaluation ev = {
+        .id = (char *)"a", .job_id = (char *)"j", .snapshot_index = 19, .create_index = 25};
+
+    blocked_unblock(b, "good", 20, 0);
+    ck_assert_int_eq(blocked_add(b, &ev, twin), BLOCKED_WOKEN);
+}
+END_TEST
+
 START_TEST(pruned)
 {
     blocked_unblock(b, "good", 20, SECOND);
@@ -143,6 +154,16 @@ START_TEST(system_nodes)
     ck_assert_str_eq(woken, "b");
     ev.id = (char *)"c";
     ck_assert_int_eq(blocked_add(b, &ev, twin), BLOCKED_WOKEN); /* the node changed since 10 */
+    for (unsigned i = 0; i < 300; i++) {                        /* more than are remembered */
+        char id[37];
+
+        (void)snprintf(id, sizeof(id), "m%u", i);
+        blocked_unblock_node(b, id, 13);
+    }
+    ev.id = (char *)"d";
+    ck_assert_int_eq(blocked_add(b, &ev, twin), BLOCKED_WOKEN); /* rather once too often */
+    ev.snapshot_index = 13;
+    ck_assert_int_eq(blocked_add(b, &ev, twin), BLOCKED_KEPT);
 }
 END_TEST
 
@@ -190,6 +211,7 @@ int main(void)
     tcase_add_test(t, by_class);
     tcase_add_test(t, one_per_job);
     tcase_add_test(t, missed_unblock);
+    tcase_add_test(t, missed_before_it_was_written);
     tcase_add_test(t, pruned);
     tcase_add_test(t, new_leader);
     tcase_add_test(t, system_nodes);
