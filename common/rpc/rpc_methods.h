@@ -16,6 +16,7 @@ enum rpc_flags {
     RPC_WRITE = 2,   /* goes through the raft log */
     RPC_LOCAL = 4,   /* about this very server: never forwarded to the leader or another region */
     RPC_ONE_WAY = 8, /* no reply */
+    RPC_STREAM = 32, /* answered in parts: never sent twice on the way, who asks does that */
     RPC_AGAIN = 16,  /* with WRITE: no harm when the next leader gets it, too, after the last one */
 };
 
@@ -73,10 +74,10 @@ enum rpc_flags {
     X(SERF_KEYRING_REMOVE, 123, "Serf.KeyringRemove",       SERFD, RPC_LOCAL, SerfKeyringRequest, SerfKeyringResponse) \
     X(SERF_EVENT,         124, "Serf.Event",               SERFD, RPC_LOCAL, SerfEventRequest, GenericResponse)     \
     X(SERF_QUERY,         125, "Serf.Query",               SERFD, RPC_LOCAL, SerfQueryRequest, SerfQueryResponse)   \
-    X(CLIENT_CONNECT,     100, "Client.Connect",           RAFTD, 0, ClientConnectRequest, ClientOrder)             \
+    X(CLIENT_CONNECT,     100, "Client.Connect",           RAFTD, RPC_STREAM, ClientConnectRequest, ClientOrder)             \
     X(CLIENT_BEAT,        101, "Client.Beat",              RAFTD, 0, ClientBeat, Empty)                             \
     X(CLIENT_DATA,        102, "Client.Data",              RAFTD, RPC_ONE_WAY, ClientData, Empty)                   \
-    X(CLIENT_CALL,        103, "Client.Call",              RAFTD, 0, ClientCall, ClientPart)                        \
+    X(CLIENT_CALL,        103, "Client.Call",              RAFTD, RPC_STREAM, ClientCall, ClientPart)                        \
     X(CLIENT_CONTROL,     104, "Client.Control",           RAFTD, RPC_ONE_WAY, ClientControl, Empty)                \
     X(CLIENT_FIND,        105, "Client.Find",              RAFTD, RPC_READ | RPC_LOCAL, ClientFindRequest, ClientFindResponse) \
     X(CLIENT_MOVED,       106, "Client.Moved",             RAFTD, RPC_LOCAL | RPC_ONE_WAY, ClientMoved, Empty)         \

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 
 #include "apid.h"
+#include "base/log.h"
 #include "wire/wire.h"
 
 #define STREAM_MS        UINT32_C(2000000000) /* 23 days */
@@ -412,6 +413,7 @@ static enum wait_result next_part(struct client_stream *st, steppe_Reply *rep,
                                   .retryable = true,
                                   .error = "rpc error: the connection to the node was lost"};
         stream_close(st);
+        log_debug("a node's answer was lost code=%u error=\"%s\"", rep->code, rep->error);
         /* Known to be out of reach from the start: the servers have waited already. */
         if (!repeatable(st) || (rep->code != 500 && !st->headed) || rep->code == 429)
             return WAIT_LOST;
@@ -461,6 +463,9 @@ void apid_client_stream(struct apid_req *r, const steppe_ClientCall *call,
     stream_close(st);
     if (!reader || (w != WAIT_PART && st->headed) || (rep.code != 0 && st->headed)) {
         r->close = r->streamed = true;
+        if (reader && w != WAIT_GONE)
+            log_info("a node's answer was broken off path=\"%s\" code=%u error=\"%s\"", r->path,
+                     rep.code, rep.error);
         break_off(st);
     } else if (w != WAIT_PART || rep.code != 0) {
         set_error(r, w, &rep);

@@ -141,7 +141,7 @@ void raftd_rpc_meta(struct raftd *rd, steppe_Reply *rep)
  * and asks the next server, or this one when it is back, within its deadline. */
 void raftd_rpc_stopping(struct bus_req *req)
 {
-    if ((rpc_method_info(req->env.method)->flags & (RPC_READ | RPC_AGAIN)) ||
+    if ((rpc_method_info(req->env.method)->flags & (RPC_READ | RPC_AGAIN | RPC_STREAM)) ||
         req->env.idempotency_key[0])
         bus_req_drop(req);
     else
@@ -208,6 +208,7 @@ static void on_abroad(void *user, int err, const steppe_Reply *rep, const uint8_
 {
     struct raftd_call *c = user;
     struct bus_req *req = c->req;
+    bool again = repeatable(c) || (info_of(c)->flags & RPC_STREAM);
     steppe_Reply out;
 
     if (err == 0 && rep->code != RAFTD_CODE_NOT_LEADER) {
@@ -228,9 +229,9 @@ static void on_abroad(void *user, int err, const steppe_Reply *rep, const uint8_
         hold(c);
         return;
     }
-    call_fail(c, 500, err == -ECONNREFUSED || repeatable(c),
+    call_fail(c, 500, err == -ECONNREFUSED || again,
               err == -ECONNREFUSED ? "rpc error: failed to get conn: connection refused"
-              : repeatable(c)      ? "rpc error: connection lost"
+              : again              ? "rpc error: connection lost"
                                    : "rpc error: connection lost; the write may have been applied");
 }
 

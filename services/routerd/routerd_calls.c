@@ -155,18 +155,20 @@ static void give_up(struct call *c, int err)
 {
     const struct target *t = &c->targets[c->at];
     const char *peer = t->server ? t->server->endpoint + strlen("tcp://") : "the local server";
+    bool again = c->repeatable || (rpc_method_info(c->req->env.method)->flags & RPC_STREAM);
 
+    routerd_add_configured(c->rd);
     switch (err) {
     case -ECONNREFUSED:
         call_error(c, 500, true,
                    "rpc error: failed to get conn: dial tcp %s: connect: connection refused", peer);
         break;
     case -ETIMEDOUT:
-        call_error(c, 500, c->repeatable, "rpc error: no answer from %s in time", peer);
+        call_error(c, 500, again, "rpc error: no answer from %s in time", peer);
         break;
     default:
-        call_error(c, 500, c->repeatable, "rpc error: connection to %s was lost%s", peer,
-                   c->repeatable ? "" : "; the write may have been applied");
+        call_error(c, 500, again, "rpc error: connection to %s was lost%s", peer,
+                   again ? "" : "; the write may have been applied");
     }
 }
 
@@ -183,7 +185,10 @@ static void on_reply(void *user, int err, const steppe_Reply *rep, const uint8_t
     if (t->server)
         route_server_result(t->server, false, clock_mono());
     if (c->rd->stopping) {
-        call_error(c, 500, untouched || c->repeatable, "rpc error: routerd is stopping");
+        call_error(c, 500,
+                   untouched || c->repeatable ||
+                       (rpc_method_info(c->req->env.method)->flags & RPC_STREAM),
+                   "rpc error: routerd is stopping");
         return;
     }
     if ((untouched || c->repeatable) && left_ms(c) > 0) {

@@ -59,7 +59,7 @@ static void drop_dead(struct routerd *rd)
     }
 }
 
-static void add_configured(struct routerd *rd)
+void routerd_add_configured(struct routerd *rd)
 {
     const struct conf_client *client = &rd->ctx->conf->client;
 
@@ -91,7 +91,7 @@ static void take_members(struct routerd *rd, const uint8_t *body, size_t len)
     rd->members_version = list.version;
     pb_release(steppe_MemberList_fields, &list);
     if (route_table_order(rd->table, rd->ctx->conf->region, clock_mono(), order) == 0)
-        add_configured(rd);
+        routerd_add_configured(rd);
     drop_dead(rd);
 }
 
@@ -102,8 +102,16 @@ static void on_members(void *user, int err, const steppe_Reply *rep, const uint8
     bool ok = err == 0 && rep->code == 0;
 
     rd->fetching = false;
-    if (ok)
+    if (ok) {
         take_members(rd, body, len);
+    } else if (!rd->raftd && !rd->stopping) {
+        /* It may have been the only one known: asked while it started, it knew of no other. */
+        struct route_server *s = route_table_find(rd->table, rd->asked);
+
+        if (s)
+            route_server_result(s, false, clock_mono());
+        routerd_add_configured(rd);
+    }
     if (!rd->raftd && !rd->stopping)
         uv_timer_start(&rd->refresh, rd->refresh.timer_cb, ok ? REFRESH_MS : REFRESH_FIRST_MS, 0);
 }
@@ -134,10 +142,12 @@ static void on_refresh(uv_timer_t *t)
 
     if (route_table_order(rd->table, rd->ctx->conf->region, clock_mono(), order) > 0)
         c = routerd_conn_get(rd, order[0]->endpoint);
-    if (c)
+    if (c) {
+        (void)snprintf(rd->asked, sizeof(rd->asked), "%s", order[0]->endpoint);
         fetch_members(rd, c);
-    else
-        uv_timer_start(t, on_refresh, REFRESH_MS, 0);
+        return;
+    }
+    uv_timer_start(t, on_refresh, REFRESH_MS, 0);
 }
 
 static void on_request(void *user, struct bus_req *req)
@@ -177,7 +187,7 @@ int routerd_init(struct svc_ctx *ctx, struct errtext *e)
         if (r < 0)
             return r;
     } else {
-        add_configured(rd);
+        routerd_add_configured(rd);
         uv_timer_start(&rd->refresh, on_refresh, 0, 0);
     }
     r = bus_server_new(ctx->bus, endpoint, on_request, rd, &rd->server, e);

@@ -26,7 +26,8 @@ struct routerd {
     struct routerd_conn *conns;
     uint64_t members_version;
     bool fetching;
-    uv_timer_t refresh; /* client nodes ask a server for the members */
+    uv_timer_t refresh;             /* client nodes ask a server for the members */
+    char asked[ROUTE_ENDPOINT_MAX]; /* ... this one */
     bool stopping;
 };
 
@@ -35,6 +36,10 @@ void routerd_fini(struct svc_ctx *ctx);
 
 /* The connection to a server, made when there is none. NULL when that failed. */
 struct bus_client *routerd_conn_get(struct routerd *rd, const char *endpoint);
+
+/* On a client node, when all known servers fail: those of the configuration are worth a try,
+ * whatever a server said of them that may not have known the others yet. */
+void routerd_add_configured(struct routerd *rd);
 
 /* A request that came in: takes it over and answers it in the end. */
 void routerd_call_start(struct routerd *rd, struct bus_req *req);

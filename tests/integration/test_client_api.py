@@ -2,14 +2,14 @@
 """The way from any server to any client node: statistics, files, logs, over regions and deaths."""
 
 import base64
+import hashlib
 import http.client
 import json
 import os
 import re
 import signal
-import socket
 import sys
-import time
+import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
@@ -149,6 +149,274 @@ class Deaths(steppe.TestCase):
         client.kill()
         r = wait_for('No path to node', lambda: (lambda x: x if x.status == 404 else None)(other.get(path)), 30)
         self.assertEqual(r.text, 'No path to node')
+
+
+
+def shell(text):
+    return {'command': '/bin/sh', 'args': ['-c', text]}
+
+
+COUNTING = 'i=0; while true; do echo line $i; i=$((i+1)); sleep 0.05; done'
+BIG = 64 << 20
+
+
+class Follower(threading.Thread):
+    """Reads frames of a followed log in the background."""
+
+    def __init__(self, node, path):
+        super().__init__(daemon=True)
+        self.conn = http.client.HTTPConnection(node.addr, steppe.HTTP, timeout=60 * steppe.SCALE)
+        self.conn.request('GET', path)
+        self.response = self.conn.getresponse()
+        assert self.response.status == 200, self.response.read()
+        self.text, self.frames, self.error, self.buffer = '', 0, None, ''
+        self.start()
+
+    def run(self):
+        decoder = json.JSONDecoder()
+        try:
+            while True:
+                data = self.response.read1(65536)
+                if not data:
+                    break
+                self.buffer += data.decode()
+                while self.buffer:
+                    try:
+                        frame, end = decoder.raw_decode(self.buffer)
+                    except ValueError:
+                        break
+                    self.buffer = self.buffer[end:]
+                    self.frames += 1
+                    self.text += base64.b64decode(frame.get('Data', '')).decode()
+        except (OSError, http.client.HTTPException, ValueError, AttributeError) as e:
+            self.error = e
+
+    def numbers(self):
+        """N of each whole "line N"."""
+        return [int(x.split()[1]) for x in self.text.split('\n')[:-1]]
+
+    def wait_lines(self, more):
+        want = len(self.numbers()) + more
+        return wait_for('%d lines of a log' % want, lambda: len(self.numbers()) >= want, 60)
+
+    def close(self):
+        self.response.close()
+        self.conn.close()
+
+
+class LiveCase(steppe.TestCase):
+    """Real tasks in east, asked for in west: no agent of west is part of east."""
+
+    @classmethod
+    def setUpClass(cls):
+        c = cls.new_cluster()
+        cls.west, cls.east = c.region('west', start=False), c.region('east', servers=3, clients=1, start=False)
+        cls.client = cls.east.clients[0]
+        cls.client.extra += '\nplugin "raw_exec" {\n  config {\n    enabled = true\n  }\n}'
+        for n in cls.west.nodes + cls.east.nodes:
+            n.start(wait=False)
+        for n in cls.west.nodes + cls.east.nodes:
+            n.wait_http(30)
+        cls.w = cls.west.server
+        for n in (cls.w, cls.east.server):
+            n.wait_leader()
+        cls.east.server.wait_nodes(1)
+        cls.w.join(cls.east.server)
+        names = sorted('%s.%s' % (s.name, s.region) for s in cls.west.servers + cls.east.servers)
+        for s in cls.west.servers + cls.east.servers:
+            s.wait_members(names)
+        cls.alloc = cls.run_job('counter', COUNTING)
+
+    @classmethod
+    def run_job(cls, job_id, text, **kw):
+        """Registers a job of one shell task; the id of its allocation when that runs."""
+        r = cls.w.register(steppe.job(job_id, region='east', **shell(text), **kw))
+        assert r.status == 200, r
+
+        def look():
+            found = cls.w.get('/v1/job/%s/allocations?region=east' % job_id).json()
+            return [a['ID'] for a in found if a['ClientStatus'] in ('running', 'complete')]
+        return wait_for('the allocation of ' + job_id, look, 60)[0]
+
+    def ask(self, path, alloc=None, node=None, **kw):
+        path = '/v1/client/' + path.replace('ID', alloc or self.alloc)
+        return (node or self.w).get(path + ('&' if '?' in path else '?') + 'region=east', **kw)
+
+    def wait_text(self, path, text, alloc=None):
+        return wait_for('%s in %s' % (text, path), lambda: text in self.ask(path, alloc).text, 60)
+
+    def follow(self, node=None, alloc=None, options=''):
+        f = Follower(node or self.w, '/v1/client/fs/logs/%s?region=east&task=t&type=stdout&follow=true%s'
+                     % (alloc or self.alloc, options))
+        self.addCleanup(f.close)
+        return f
+
+
+class Live(LiveCase):
+    def test_files(self):
+        self.wait_text('fs/cat/ID?path=alloc/logs/t.stdout.0', 'line 5\n')
+        for node in (self.w, self.east.servers[0], self.east.servers[1], self.client):
+            names = [x['Name'] for x in self.ask('fs/ls/ID?path=/', node=node).json()]
+            self.assertEqual(names, ['alloc', 't'])
+            x = self.ask('fs/stat/ID?path=alloc/logs/t.stdout.0', node=node).json()
+            self.assertEqual(set(x), {'Name', 'IsDir', 'Size', 'FileMode', 'ModTime', 'ContentType'})
+            self.assertEqual((x['Name'], x['IsDir']), ('t.stdout.0', False))
+            self.assertEqual(x['ContentType'], 'text/plain; charset=utf-8')
+            r = self.ask('fs/readat/ID?path=/alloc/logs/t.stdout.0&offset=7&limit=6', node=node)
+            self.assertStatus(r, 200, 'line 1')
+            self.assertTrue(r.headers['Content-Type'].startswith('text/plain'))
+            text = self.ask('fs/logs/ID?task=t&type=stdout&plain=true', node=node).text
+            self.assertTrue(text.startswith('line 0\nline 1\n'), text[:50])
+            r = self.ask('fs/stream/ID?path=alloc/logs/t.stdout.0&follow=false', node=node)
+            frame = json.JSONDecoder().raw_decode(r.text)[0]
+            self.assertEqual(frame['File'], 'alloc/logs/t.stdout.0')
+            data = base64.b64decode(frame['Data'])
+            self.assertEqual(frame['Offset'], len(data))
+            self.assertTrue(data.startswith(b'line 0\n'))
+            end = self.ask('fs/logs/ID?task=t&type=stdout&plain=true&origin=end&offset=3', node=node).text
+            self.assertRegex(end, r'^(?s:.{3})')
+            self.assertLess(len(end), 60)
+        self.assertStatus(self.ask('fs/logs/ID?task=t&type=stderr&plain=true'), 200, '')
+
+    def test_errors(self):
+        folder = os.path.join(self.client.data_dir, 'alloc', self.alloc)
+        for path, status, text in (
+                ('fs/ls/ID?path=../..', 500, 'Path escapes the alloc directory'),
+                ('fs/stat/ID?path=/../x', 500, 'Path escapes the alloc directory'),
+                ('fs/cat/ID?path=../x', 200, 'Path escapes the alloc directory'),
+                ('fs/ls/ID?path=none', 500, 'open %s/none: no such file or directory' % folder),
+                ('fs/stat/ID?path=none', 500, 'stat %s/none: no such file or directory' % folder),
+                ('fs/cat/ID?path=none', 200, 'open %s/none: no such file or directory' % folder),
+                ('fs/stream/ID?path=alloc', 400, 'file "alloc" is a directory'),
+                ('fs/logs/ID?task=zz&type=stdout', 400, 'unknown task name "zz"')):
+            self.assertStatus(self.ask(path), status, text)
+
+    def test_links_and_secrets(self):
+        text = ('cd "$NOMAD_TASK_DIR" && ln -s /etc/passwd out && ln -s ../../.. up && ln -s ../secrets/key way && '
+                'echo hidden > "$NOMAD_SECRETS_DIR/key" && mkfifo pipe && echo made && exec sleep 3600')
+        alloc = self.run_job('links', text)
+        self.wait_text('fs/logs/ID?task=t&type=stdout&plain=true', 'made', alloc)
+        for path, answer in (('t/local/out', 'Path escapes the alloc directory'),
+                             ('t/local/up/x', 'Path escapes the alloc directory'),
+                             ('t/secrets/key', 'Reading secret file prohibited: t/secrets/key'),
+                             ('t/local/way', 'Reading secret file prohibited: t/local/way'),
+                             ('t/local/pipe', 'file "t/local/pipe" is not a regular file')):
+            self.assertStatus(self.ask('fs/cat/ID?path=' + path, alloc), 200, answer)
+        self.assertNotIn('hidden', self.ask('fs/stream/ID?path=t/secrets/key&follow=false', alloc).text)
+
+    def test_statistics(self):
+        r = self.ask('allocation/ID/stats')
+        self.assertStatus(r, 200)
+        self.assertEqual(set(r.json()), {'ResourceUsage', 'Tasks', 'Timestamp'})
+        self.assertGreater(r.json()['Tasks']['t']['ResourceUsage']['MemoryStats']['RSS'], 0)
+
+    def test_restart_and_signal(self):
+        alloc = self.run_job('hup', "trap 'echo heard' HUP; echo up; while true; do sleep 0.1; done")
+        self.wait_text('fs/logs/ID?task=t&type=stdout&plain=true', 'up', alloc)
+        r = self.w.put('/v1/client/allocation/%s/signal?region=east' % alloc, {'Task': 't', 'Signal': 'SIGHUP'})
+        self.assertStatus(r, 200, '{"Index":0}')
+        self.wait_text('fs/logs/ID?task=t&type=stdout&plain=true', 'heard', alloc)
+        r = self.w.put('/v1/client/allocation/%s/restart?region=east' % alloc, {'TaskName': ''})
+        self.assertStatus(r, 200, '{"Index":0}')
+        wait_for('its second start', lambda: self.ask('fs/logs/ID?task=t&type=stdout&plain=true', alloc)
+                 .text.count('up') == 2, 60)
+        r = self.w.put('/v1/client/allocation/%s/signal?region=east' % alloc, {'Task': 't', 'Signal': 'SIGWHAT'})
+        self.assertEqual(r.status, 500)
+
+    def open_logs(self, alloc):
+        """Descriptors on its log that clientd holds."""
+        folder = '/proc/%d/fd' % self.client.service_pids()['clientd']
+        out = 0
+        for fd in os.listdir(folder):
+            try:
+                out += '%s/alloc/logs/t.stdout' % alloc in os.readlink(os.path.join(folder, fd))
+            except OSError:
+                pass
+        return out
+
+    def test_closing_ends_it(self):
+        alloc = self.run_job('quiet', 'echo one; exec sleep 3600')
+        self.wait_text('fs/logs/ID?task=t&type=stdout&plain=true', 'one', alloc)
+        idle = self.open_logs(alloc)
+        readers = [self.follow(n, alloc) for n in (self.w, self.east.server, self.client)]
+        wait_for('three readers', lambda: self.open_logs(alloc) == idle + 3, 30)
+        for r in readers:
+            wait_for('a heartbeat', lambda: r.frames >= 2, 30)
+            self.assertEqual(r.text, 'one\n')
+            r.close()
+        wait_for('no reader', lambda: self.open_logs(alloc) == idle, 30)
+
+    def test_slow_reader(self):
+        alloc = self.run_job('big', 'head -c %d /dev/urandom > "$NOMAD_ALLOC_DIR/big"; md5sum "$NOMAD_ALLOC_DIR/big"; '
+                                    'exec sleep 3600' % BIG)
+        self.wait_text('fs/logs/ID?task=t&type=stdout&plain=true', 'big', alloc)
+        want = self.ask('fs/logs/ID?task=t&type=stdout&plain=true', alloc).text.split()[0]
+        pids = [p for n in (self.w, self.client, *self.east.servers) for p in n.services().values()]
+        before = {p: steppe.proc_private_kib(p) for p in pids}
+        start = self.bytes_read()
+        conn = http.client.HTTPConnection(self.w.addr, steppe.HTTP, timeout=60 * steppe.SCALE)
+        self.addCleanup(conn.close)
+        conn.request('GET', '/v1/client/fs/cat/%s?path=alloc/big&region=east' % alloc)
+        r = conn.getresponse()
+        digest, n = hashlib.md5(r.read(1 << 20)), 1 << 20
+        # It stops reading: the node stops, too, and nobody on the way keeps much.
+        seen = [0]
+
+        def still():
+            old, seen[0] = seen[0], self.bytes_read()
+            return seen[0] - old < 65536
+        wait_for('the node to wait for its reader', still, 30, step=0.5)
+        self.assertLess(seen[0] - start, BIG)
+        for p in pids:
+            self.assertLess(steppe.proc_private_kib(p) - before[p], 8192, steppe.proc_name(p))
+        while True:
+            data = r.read(1 << 20)
+            if not data:
+                break
+            digest.update(data)
+            n += len(data)
+        self.assertEqual(n, BIG)
+        self.assertEqual(digest.hexdigest(), want)
+
+    def bytes_read(self):
+        """By clientd, so far."""
+        with open('/proc/%d/io' % self.client.service_pids()['clientd']) as f:
+            return int(re.search(r'rchar: (\d+)', f.read()).group(1))
+
+
+class Streams(LiveCase):
+    """A followed log is whole, whatever dies between the reader and the task."""
+
+    def check(self, f, more=40):
+        f.wait_lines(more)
+        self.assertIsNone(f.error)
+        n = f.numbers()
+        self.assertEqual(n, list(range(n[0], n[0] + len(n))))
+
+    def test_follow_over_deaths(self):
+        f = self.follow()
+        self.check(f)
+        first = holder(self.east, self.client)
+        first.kill()                                   # the server that holds the connection
+        self.check(f)
+        pid = self.client.kill_service('routerd')      # on the node
+        self.client.wait_service('routerd', not_pid=pid)
+        self.check(f)
+        pid = self.client.kill_service('clientd')      # it re-attaches to its task
+        self.client.wait_service('clientd', not_pid=pid)
+        self.check(f)
+        pid = self.w.kill_service('routerd')           # on the reader's side
+        self.w.wait_service('routerd', not_pid=pid)
+        self.check(f)
+        first.start()
+        second = holder(self.east, self.client)
+        pid = second.service_pids()['raftd']
+        os.kill(pid, signal.SIGSTOP)                   # it is there, and says nothing
+        try:
+            self.check(f, 20)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.check(f)
 
 
 if __name__ == '__main__':
