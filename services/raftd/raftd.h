@@ -314,6 +314,9 @@ struct raftd {
     size_t queued_n;
     struct idmap proposed;       /* log index -> struct raftd_proposal */
 
+    struct raftd_call *crowd; /* node clients with news, when there are many: see raftd_rpc.c */
+    size_t crowd_n;
+    int64_t crowd_at_ns;      /* when the first of them is served */
     struct raftd_call *runnable; /* reads to run at the end of this turn of the loop */
     struct raftd_call *calls;    /* every request that is not answered within its handler */
     uint64_t last_read_id;
@@ -336,7 +339,7 @@ struct raftd {
     struct state_status_writer *status;
 
     struct prng prng;            /* jitter only */
-    uv_timer_t tick, beat, hold_timer;
+    uv_timer_t tick, beat, hold_timer, crowd_timer;
     uv_idle_t idle;
     uv_check_t check;
     int64_t tick_at_ns;

@@ -8,6 +8,7 @@
  *     READING   the core confirms that we lead (ReadIndex); then the state machine must get there
  *     RUNNABLE  a read that can run at the end of this turn of the loop
  *     BLOCKED   a blocking query whose result has not changed yet
+ *     CROWDED   a node client's, which has changed, with so many others' that it waits a little
  *
  *     request -> HELD <-> ABROAD -> answer
  *             -> READING -> RUNNABLE <-> BLOCKED;  RUNNABLE -> answer
@@ -25,9 +26,11 @@
 #define WAIT_JITTER      16      /* plus up to wait/16, so that waiters do not come back together */
 #define ANSWER_MARGIN_MS 20      /* before the caller's own deadline */
 #define DIAL_WAIT_MS     200
+#define CROWD_MAX        64 /* node clients that wait for new allocations and are served at once */
+#define CROWD_NS         (500 * NS_PER_MS)
 #define PART_BYTES       (256u << 10) /* of a list in one turn of the loop: about a millisecond */
 
-enum call_state { CALL_HELD, CALL_ABROAD, CALL_READING, CALL_RUNNABLE, CALL_BLOCKED };
+enum call_state { CALL_HELD, CALL_ABROAD, CALL_READING, CALL_RUNNABLE, CALL_BLOCKED, CALL_CROWDED };
 
 /* A long list under way: a part of it in each turn of the loop, all of one transaction. */
 struct raftd_list {
@@ -40,8 +43,9 @@ struct raftd_call {
     struct raftd *rd;
     struct bus_req *req;
     enum call_state state;
-    struct raftd_call *prev, *next; /* rd->calls */
-    struct raftd_call *next_runnable;
+    struct raftd_call *prev, *next;   /* rd->calls */
+    struct raftd_call *next_runnable; /* or the next one of the crowd */
+    int64_t crowd_ns;                 /* when it was asked, for the crowd; 0: not of that kind */
     int64_t hold_until_ns;
     struct bus_client *abroad; /* where it was sent */
     uint64_t abroad_id;
@@ -277,9 +281,74 @@ static void make_runnable(struct raftd_call *c)
     raftd_wake(c->rd);
 }
 
+/*
+ * A large plan has news for a thousand node clients, and the next one a moment later again. Each is
+ * told of all of them at once, half a second after it asked, which saves most of its queries,
+ * fetches and updates. A few are told at once, so that a single job does not wait.
+ */
+static void join_crowd(struct raftd_call *c)
+{
+    struct raftd *rd = c->rd;
+
+    c->state = CALL_CROWDED;
+    c->next_runnable = rd->crowd;
+    rd->crowd = c;
+    rd->crowd_n++;
+    rd->crowd_at_ns = MIN(rd->crowd_at_ns, c->crowd_ns + CROWD_NS);
+    raftd_wake(rd);
+}
+
+static void on_crowd(uv_timer_t *t)
+{
+    raftd_wake(t->data);
+}
+
+static void crowd_later(struct raftd *rd, int64_t now)
+{
+    if (!uv_is_active((uv_handle_t *)&rd->crowd_timer))
+        uv_timer_start(&rd->crowd_timer, on_crowd,
+                       (uint64_t)((rd->crowd_at_ns - now) / NS_PER_MS) + 1, 0);
+}
+
+/* Those whose time has come, or all while they are few. */
+static void serve_crowd(struct raftd *rd)
+{
+    int64_t now = clock_mono().ns, at = INT64_MAX;
+    bool few = rd->crowd_n <= CROWD_MAX;
+    struct raftd_call *list = rd->crowd, *c;
+
+    if (!list)
+        return;
+    if (!few && now < rd->crowd_at_ns) {
+        crowd_later(rd, now);
+        return;
+    }
+    rd->crowd = NULL;
+    rd->crowd_n = 0;
+    while ((c = list)) {
+        list = c->next_runnable;
+        if (few || c->expired || now >= c->crowd_ns + CROWD_NS) {
+            make_runnable(c);
+            continue;
+        }
+        c->next_runnable = rd->crowd;
+        rd->crowd = c;
+        rd->crowd_n++;
+        at = MIN(at, c->crowd_ns + CROWD_NS);
+    }
+    rd->crowd_at_ns = at;
+    if (rd->crowd_n > 0)
+        crowd_later(rd, now);
+}
+
 static void on_changed(struct watch *w)
 {
-    make_runnable(CONTAINER_OF(w, struct raftd_call, watch));
+    struct raftd_call *c = CONTAINER_OF(w, struct raftd_call, watch);
+
+    if (c->crowd_ns)
+        join_crowd(c);
+    else
+        make_runnable(c);
 }
 
 static void on_wait_over(uv_timer_t *t)
@@ -290,6 +359,9 @@ static void on_wait_over(uv_timer_t *t)
     if (c->state == CALL_BLOCKED) {
         watch_disarm(&c->watch);
         make_runnable(c);
+    } else if (c->state == CALL_CROWDED) {
+        c->rd->crowd_at_ns = 0;
+        raftd_wake(c->rd);
     }
 }
 
@@ -344,6 +416,19 @@ static int read_part(struct raftd_call *c, struct raftd_list *l, steppe_Reply *r
     return r;
 }
 
+/* A node client that comes again while there is a crowd stands in line without a look. */
+static bool crowded(struct raftd_call *c)
+{
+    if (c->crowd_ns || c->req->env.method != RPC_NODE_CLIENT_ALLOCS || !c->req->env.min_index)
+        return false;
+    c->crowd_ns = clock_mono().ns;
+    if (c->rd->crowd_n <= CROWD_MAX)
+        return false;
+    start_wait(c);
+    join_crowd(c);
+    return true;
+}
+
 static void run_read(struct raftd_call *c)
 {
     struct raftd_list l = {.page = {.bytes_max = PART_BYTES}, .body = STRBUF_BOUND(BUS_BODY_MAX)};
@@ -352,6 +437,8 @@ static void run_read(struct raftd_call *c)
     struct bus_req *req = c->req;
     int r;
 
+    if (crowded(c))
+        return;
     c->state = CALL_READING; /* not on the list any more */
     r = read_part(c, first ? &l : c->list, &rep);
     if (r < 0) {
@@ -383,8 +470,10 @@ static void run_read(struct raftd_call *c)
 void raftd_rpc_reads_run(struct raftd *rd)
 {
     uint64_t applied = fsm_applied_index(rd->fsm);
-    struct raftd_call *list = rd->runnable, *c;
+    struct raftd_call *list, *c;
 
+    serve_crowd(rd);
+    list = rd->runnable;
     rd->runnable = NULL;
     while ((c = list)) {
         list = c->next_runnable;
@@ -577,6 +666,6 @@ void raftd_rpc_fini(struct raftd *rd)
         raftd_rpc_stopping(c->req);
         call_free(c);
     }
-    rd->runnable = NULL;
+    rd->runnable = rd->crowd = NULL;
     idmap_fini(&rd->reads);
 }

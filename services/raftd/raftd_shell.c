@@ -168,6 +168,7 @@ static void close_handles(struct raftd *rd)
 {
     uv_close((uv_handle_t *)&rd->tick, NULL);
     uv_close((uv_handle_t *)&rd->hold_timer, NULL);
+    uv_close((uv_handle_t *)&rd->crowd_timer, NULL);
     uv_close((uv_handle_t *)&rd->idle, NULL);
     uv_close((uv_handle_t *)&rd->check, NULL);
     uv_timer_stop(&rd->beat);

@@ -254,6 +254,8 @@ int raftd_step_init(struct raftd *rd)
     rd->check.data = rd;
     uv_timer_init(rd->ctx->loop, &rd->hold_timer);
     rd->hold_timer.data = rd;
+    uv_timer_init(rd->ctx->loop, &rd->crowd_timer);
+    rd->crowd_timer.data = rd;
     uv_timer_init(rd->ctx->loop, &rd->beat);
     rd->beat.data = rd;
     return uv_check_start(&rd->check, on_check);
