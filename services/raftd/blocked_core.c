@@ -34,8 +34,8 @@ struct blocked {
     void *user;
     struct chains by_id, by_key;
     struct kept *first;
-    size_t n, escaped_n;
-    struct class_index *classes; /* sorted by name */
+    size_t n, escaped_n, per_node_n; /* per_node_n: those of system jobs for one node */
+    struct class_index *classes;     /* sorted by name */
     size_t classes_n, classes_cap;
     uint64_t last_index;      /* of any unblock */
     uint64_t forgotten_index; /* unblocks of classes that are not remembered, up to here */
@@ -140,6 +140,7 @@ static void unlink_kept(struct blocked *b, struct kept *k)
         k->next->prev = k->prev;
     b->n--;
     b->escaped_n -= k->escaped;
+    b->per_node_n -= k->node_id[0] != 0;
 }
 
 static void drop(struct blocked *b, struct kept *k)
@@ -361,6 +362,7 @@ enum blocked_result blocked_add(struct blocked *b, const steppe_Evaluation *ev, 
     chain_in(b, k);
     b->n++;
     b->escaped_n += k->escaped;
+    b->per_node_n += k->node_id[0] != 0;
     return BLOCKED_KEPT;
 }
 
@@ -406,7 +408,7 @@ void blocked_unblock_node(struct blocked *b, const char *node_id, uint64_t index
     b->nodes_forgotten = MAX(b->nodes_forgotten, slot->index);
     (void)snprintf(slot->id, sizeof(slot->id), "%s", node_id);
     slot->index = index;
-    for (k = b->first; k; k = next) {
+    for (k = b->per_node_n ? b->first : NULL; k; k = next) {
         next = k->next;
         if (k->node_id[0] && strcmp(k->node_id, node_id) == 0)
             wake(b, k);

@@ -235,12 +235,26 @@ static void class_of(struct store_txn *t, const char *node_id, char *out, size_t
     }
 }
 
+#define CLASSES_MAX 32 /* told apart in one go; there are few, or each node has its own */
+
+/* True once for each class. */
+static bool first_of(char (*seen)[256], size_t *n, const char *class)
+{
+    for (size_t i = 0; i < *n; i++) {
+        if (strcmp(seen[i], class) == 0)
+            return false;
+    }
+    if (*n < CLASSES_MAX)
+        (void)snprintf(seen[(*n)++], sizeof(*seen), "%s", class);
+    return true;
+}
+
 /* Nodes got room: whoever waits for one of their classes goes again. */
 static void spread_room(struct raftd_sched *s)
 {
     _cleanup_(store_abortp) struct store_txn *t = NULL;
-    char class[256], last[256] = "";
-    bool any = false;
+    char seen[CLASSES_MAX][256], class[256];
+    size_t n = 0;
 
     if (s->room.n == 0 || store_begin(s->rd->store, false, &t) < 0)
         return;
@@ -248,10 +262,8 @@ static void spread_room(struct raftd_sched *s)
     for (size_t i = 0; i < s->room.n; i++) {
         class_of(t, s->room.v[i], class, sizeof(class));
         blocked_unblock_node(s->blocked, s->room.v[i], s->room_index);
-        if (!any || strcmp(class, last) != 0)
+        if (first_of(seen, &n, class))
             blocked_unblock(s->blocked, class, s->room_index, sched_now());
-        any = true;
-        memcpy(last, class, sizeof(last));
     }
     s->room.n = 0;
 }
