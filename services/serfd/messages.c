@@ -71,6 +71,7 @@ SCHEMA(msg_state_node, msg_state_node,
     F("Vsn", MP_BYTES, msg_state_node, vsn, 6))
 
 SCHEMA(msg_leave, msg_leave,
+    F_OMIT("Abroad", MP_BOOL, msg_leave, abroad, 3),
     F("LTime", MP_U64, msg_leave, ltime, 0),
     F("Node", MP_STR, msg_leave, node, 1),
     F("Prune", MP_BOOL, msg_leave, prune, 2))

@@ -92,6 +92,7 @@ struct msg_leave {
     uint64_t ltime;
     struct span node;
     bool prune;
+    bool abroad; /* ours alone: a region's goodbye to the others. Peers ignore it and pass it on */
 };
 struct msg_join {
     uint64_t ltime;

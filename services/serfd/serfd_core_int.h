@@ -64,7 +64,8 @@ struct member {
     enum serf_status status : 8;
     uint8_t rtt_backoff; /* its timeout is doubled so often: probes failed since the last ack */
     bool in_list, in_serf;
-    bool prune; /* to be forgotten as soon as it has left */
+    bool prune;  /* to be forgotten as soon as it has left */
+    bool abroad; /* of our region, and has said goodbye to the others */
 };
 
 enum timer {
@@ -262,7 +263,8 @@ struct serf {
     int64_t region_until; /* latest time of the goodbye */
     struct gossip_addr *byes;
     size_t n_byes;
-    unsigned bye_rounds;
+    unsigned bye_round; /* the next one */
+    uint64_t bye_ltime;
 
     struct check checks[CHECKS_MAX];
     size_t n_checks;
@@ -349,8 +351,6 @@ void gossip_on_packet(struct serf *s, const struct gossip_addr *from, struct spa
 void exchange_on_stream(struct serf *s, const struct serf_event *ev);
 void exchange_on_dialed(struct serf *s, const struct serf_event *ev);
 int exchange_join(struct serf *s, const struct gossip_addr *addr, uint64_t user_id, bool attach);
-/* A state in which the servers of our region have left. */
-void exchange_put_goodbye(struct serf *s, struct strbuf *out);
 bool exchange_joining(const struct serf *s); /* is one under way? */
 uint64_t exchange_dial(struct serf *s, enum dial_kind kind, const struct gossip_addr *addr,
                        uint64_t user_id, struct span msg, int64_t timeout_ns);
@@ -373,14 +373,14 @@ bool region_is_own(const struct serf *s, struct span meta);
 bool region_has_left(struct span meta); /* says so of itself */
 bool region_detached(const struct serf *s);
 bool region_protects(const struct serf *s, const struct member *m); /* its goodbye is not for us */
+bool region_on_leave(struct serf *s, const struct msg_leave *msg);  /* is it such a goodbye? */
 bool region_refuses(const struct serf *s, struct span meta);
 enum region_view region_look(const struct serf *s, const struct msg_state_node *nodes, size_t n);
 /* Before a join there: 0, maybe with the region back in the federation, or -ECANCELED. */
 int region_may_join(struct serf *s, const struct msg_state_node *nodes, size_t n, bool attach,
                     struct errtext *e);
-/* A state came from those whom we left: true with the answer, or with a text in e to be refused. */
-bool region_answer(struct serf *s, const struct msg_state_node *nodes, size_t n,
-                   struct strbuf *answer, struct errtext *e);
+/* A state came from those whom we left: false with the text of a refusal. */
+bool region_takes(struct serf *s, const struct msg_state_node *nodes, size_t n, struct errtext *e);
 
 /* serfd_check.c */
 int check_begin(struct serf *s, const struct serf_event *ev);

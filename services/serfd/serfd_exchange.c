@@ -45,23 +45,6 @@ static void put_state(struct serf *s, struct strbuf *out, bool join, int64_t wal
     strbuf_fini(&user);
 }
 
-void exchange_put_goodbye(struct serf *s, struct strbuf *out)
-{
-    struct msg_state_head head = {.nodes = 1};
-    struct msg_state_node node = {
-        .name = SPAN_STR(s->self->name),
-        .addr = {s->self->addr.ip, s->self->addr.ip_len},
-        .meta = member_meta(s->self),
-        .vsn = {s->self->vsn, sizeof(s->self->vsn)},
-        .inc = s->self->inc,
-        .state = NODE_LEFT,
-        .port = s->self->addr.port,
-    };
-
-    msg_put(out, ML_PUSH_PULL, &msg_state_head_schema, &head);
-    mp_put_struct(out, &msg_state_node_schema, &node);
-}
-
 /* ---- dialling ---- */
 
 uint64_t exchange_dial(struct serf *s, enum dial_kind kind, const struct gossip_addr *addr,
@@ -421,9 +404,8 @@ static void stream_push_pull(struct serf *s, const struct serf_event *ev, struct
     if (!remote_state_read(msg, &st)) {
         core_note(s, LOG_WARN, "state exchange dropped: it is broken from=%s",
                   gossip_addr_text(&ev->addr, from));
-    } else if (region_answer(s, st.nodes, st.n, answer, &e)) {
-        if (answer->len == 0)
-            answer_err(s, answer, e.text);
+    } else if (!region_takes(s, st.nodes, st.n, &e)) {
+        answer_err(s, answer, e.text);
     } else {
         /* Before any check, as every peer does (5.3). Who tells of nobody only looks. */
         put_state(s, answer, st.join, st.n == 0 ? s->wall : 0);

@@ -209,9 +209,7 @@ void serf_on_leave_intent(struct serf *s, const struct msg_leave *msg, struct sp
             intent_queue(s, raw);
         return;
     }
-    if (msg->ltime <= m->ltime)
-        return;
-    if (msg->prune && region_protects(s, m)) /* the region's goodbye to others */
+    if (msg->ltime <= m->ltime || region_on_leave(s, msg))
         return;
     if (m == s->self && !core_leaving(s)) {
         core_note(s, LOG_WARN, "refuting a leave intent about this node");

@@ -444,6 +444,8 @@ void nodes_alive(struct serf *s, const struct node_claim *c)
     node_set_state(s, m, NODE_ALIVE);
     nodes_announce(s, m);
     region_learn(s, c->meta);
+    if (!region_has_left(c->meta))
+        m->abroad = false;
     if (was_gone)
         serf_node_joined(s, m);
     else if (meta_changed)

@@ -8,9 +8,10 @@
  *    ^                                                                               |
  *    +----------------------------- server join -------------------------------------+
  *
- * The goodbye is Serf's own (a leave intent with prune, then "dead" in our own words), so every
- * peer forgets us in peace. It may come back to the region by way of others: servers of a region
- * that is leaving or out do not believe it of each other. Whoever still pings us hears it again.
+ * The goodbye is Serf's own (a leave intent, then "dead" in our own words, then a leave intent with
+ * prune), so every peer forgets us in peace. It may come back to the region by way of others: its
+ * intents are marked, and the region's servers do not believe it of each other. Whoever still pings
+ * us hears it again.
  */
 #include "serfd_core_int.h"
 
@@ -20,9 +21,15 @@
 
 #define WAIT_STEP    (50 * NS_PER_MS)
 #define WAIT_MAX     (5 * NS_PER_SEC) /* for servers of the region that do not answer */
-#define BYE_ROUNDS   4
-#define BYE_INTERVAL (250 * NS_PER_MS)
+#define BYE_INTERVAL (200 * NS_PER_MS)
 #define BYE_MAX      256 /* members that hear it from us, in large pools; gossip does the rest */
+
+/*
+ * One thing at a time: a Serf peer reads what comes together in an order of its own, and sleeps for
+ * seconds when it is to prune a member that has not left yet. Each twice, for some are lost.
+ */
+enum bye { BYE_LEAVE, BYE_DEAD, BYE_PRUNE };
+static const enum bye byes[] = {BYE_LEAVE, BYE_LEAVE, BYE_DEAD, BYE_DEAD, BYE_PRUNE, BYE_PRUNE};
 
 /* ---- tags ---- */
 
@@ -95,6 +102,12 @@ int region_set_tags(struct serf *s, struct span meta)
 
 /* ---- the epoch ---- */
 
+static void prepare(struct serf *s)
+{
+    if (!s->byes)
+        s->byes = xcalloc(BYE_MAX, sizeof(*s->byes));
+}
+
 /*
  * Do all of the region know? Those that do not hear it from us: gossip may spend all of its few
  * copies on members of other regions, who do not pass it on.
@@ -126,6 +139,7 @@ static void set_epoch(struct serf *s, uint32_t epoch)
     core_changed(s);
     (void)tell_region(s);
     if (region_detached(s)) {
+        prepare(s);
         core_note(s, LOG_WARN, "this region leaves the federation: epoch=%u", epoch);
         s->region_until = s->now + WAIT_MAX;
         core_arm(s, T_REGION, s->now + WAIT_STEP);
@@ -141,6 +155,8 @@ void region_restore(struct serf *s, uint32_t epoch)
 {
     s->epoch = epoch;
     s->region_out = region_detached(s);
+    prepare(s);
+    s->bye_round = ARRAY_LEN(byes);
     (void)region_set_tags(s, member_meta(s->self));
 }
 
@@ -170,36 +186,48 @@ void region_learn(struct serf *s, struct span meta)
 
 /* ---- the goodbye ---- */
 
-static void put_goodbye(struct serf *s, struct strbuf *leave, struct strbuf *dead)
+static void say_goodbye(struct serf *s)
 {
-    struct msg_leave intent = {s->clock++, SPAN_STR(s->self->name), true};
-    struct msg_accuse gone = {s->self->inc, SPAN_STR(s->self->name), SPAN_STR(s->self->name)};
+    enum bye what = byes[s->bye_round];
+    struct msg_accuse dead = {s->self->inc, SPAN_STR(s->self->name), SPAN_STR(s->self->name)};
+    struct msg_leave leave = {.node = SPAN_STR(s->self->name), .abroad = true};
+    struct strbuf b = STRBUF_INIT;
+    struct span msg;
 
-    strbuf_addc(leave, ML_USER);
-    msg_put(leave, SERF_MSG_LEAVE, &msg_leave_schema, &intent);
-    msg_put(dead, ML_DEAD, &msg_accuse_schema, &gone);
+    if (s->bye_round == 0 || what != byes[s->bye_round - 1])
+        s->bye_ltime = s->clock++;
+    if (what == BYE_DEAD) {
+        msg_put(&b, ML_DEAD, &msg_accuse_schema, &dead);
+    } else {
+        leave.ltime = s->bye_ltime;
+        leave.prune = what == BYE_PRUNE;
+        strbuf_addc(&b, ML_USER);
+        msg_put(&b, SERF_MSG_LEAVE, &msg_leave_schema, &leave);
+    }
+    msg = (struct span){(const uint8_t *)b.data, b.len};
+    for (size_t i = 0; i < s->n_byes; i++)
+        gossip_send_plain(s, &s->byes[i], NULL, &msg, 1);
+    strbuf_fini(&b);
 }
 
-static void say_goodbye(struct serf *s, const struct gossip_addr *to, size_t n)
-{
-    struct strbuf leave = STRBUF_INIT, dead = STRBUF_INIT;
-    struct span msgs[2];
-
-    put_goodbye(s, &leave, &dead);
-    msgs[0] = (struct span){(const uint8_t *)leave.data, leave.len};
-    msgs[1] = (struct span){(const uint8_t *)dead.data, dead.len};
-    for (size_t i = 0; i < n; i++)
-        gossip_send_plain(s, &to[i], NULL, msgs, 2);
-    strbuf_fini(&leave);
-    strbuf_fini(&dead);
-}
-
+/* A round of goodbyes, or the next one, for whoever still thinks that we are there. */
 void region_on_ping(struct serf *s, struct span source, const struct gossip_addr *to)
 {
     const struct member *m = table_find(s, source);
 
-    if (is_out(s) && !core_leaving(s) && (!m || !member_usable(m)))
-        say_goodbye(s, to, 1);
+    if (!is_out(s) || core_leaving(s) || (m && member_usable(m)))
+        return;
+    if (s->bye_round == ARRAY_LEN(byes)) {
+        s->bye_round = 0;
+        s->n_byes = 0;
+        core_arm(s, T_REGION, s->now);
+    }
+    for (size_t i = 0; i < s->n_byes; i++) {
+        if (gossip_addr_eq(&s->byes[i], to))
+            return;
+    }
+    if (s->n_byes < BYE_MAX)
+        s->byes[s->n_byes++] = *to;
 }
 
 static bool is_foreign(const struct serf *s, const struct member *m)
@@ -231,14 +259,13 @@ static void go_out(struct serf *s)
     struct member **to = xcalloc(BYE_MAX, sizeof(struct member *));
     size_t n = table_pick(s, BYE_MAX, hears_goodbye, to);
 
-    s->byes = xrealloc(s->byes, (n + 1) * sizeof(*s->byes));
     s->n_byes = n;
     for (size_t i = 0; i < n; i++)
         s->byes[i] = *member_reach(to[i]);
     free(to);
     forget_foreign(s);
     s->region_out = true;
-    s->bye_rounds = BYE_ROUNDS;
+    s->bye_round = 0;
     core_changed(s);
     core_note(s, LOG_WARN, "this region has left the federation: members told=%zu", n);
 }
@@ -254,17 +281,29 @@ void region_due(struct serf *s)
         }
         go_out(s);
     }
-    say_goodbye(s, s->byes, s->n_byes);
-    if (--s->bye_rounds > 0)
-        core_arm(s, T_REGION, s->now + BYE_INTERVAL);
+    if (s->bye_round == ARRAY_LEN(byes))
+        return;
+    say_goodbye(s);
+    s->bye_round++;
+    core_arm(s, T_REGION, s->now + BYE_INTERVAL);
 }
 
 /* ---- what others say ---- */
 
 bool region_protects(const struct serf *s, const struct member *m)
 {
-    return region_detached(s) && m != s->self && member_usable(m) &&
+    return (region_detached(s) || m->abroad) && m != s->self && member_usable(m) &&
            region_is_own(s, member_meta(m));
+}
+
+bool region_on_leave(struct serf *s, const struct msg_leave *msg)
+{
+    struct member *m = table_find(s, msg->node);
+
+    if (!msg->abroad || !m || !region_is_own(s, member_meta(m)))
+        return false;
+    m->abroad = true; /* what it says next is for the others, too */
+    return true;
 }
 
 bool region_refuses(const struct serf *s, struct span meta)
@@ -322,23 +361,19 @@ int region_may_join(struct serf *s, const struct msg_state_node *nodes, size_t n
                    "this region has left the federation, `server join` brings it back");
 }
 
-bool region_answer(struct serf *s, const struct msg_state_node *nodes, size_t n,
-                   struct strbuf *answer, struct errtext *e)
+bool region_takes(struct serf *s, const struct msg_state_node *nodes, size_t n, struct errtext *e)
 {
     enum region_view view = region_look(s, nodes, n);
     struct span region = {NULL, 0};
 
     if (!is_out(s) || view == REGION_OWN)
-        return false;
-    if (view == REGION_MIXED) {
-        wake_own(s, nodes, n);
-        exchange_put_goodbye(s, answer);
         return true;
-    }
+    if (view == REGION_MIXED)
+        wake_own(s, nodes, n);
     (void)tags_find(member_meta(s->self), "region", &region);
     (void)err_set(e, -EPERM,
                   "region %.*s has left the federation, `server join` at one of its servers "
                   "brings it back",
                   (int)MIN(region.len, (size_t)128), (const char *)region.p);
-    return true;
+    return false;
 }

@@ -22,7 +22,7 @@ from rawwire import field, pb
 from steppe import wait_for
 
 PORT = 4648
-MEMBERS, JOIN, FORCE_LEAVE, LEAVE, STATS = 60, 61, 62, 63, 64
+MEMBERS, JOIN, FORCE_LEAVE, LEAVE, STATS, JOIN_CHECK, REGION_LEAVE = 60, 61, 62, 63, 64, 126, 127
 KEY = 'AAECAwQFBgcICQoLDA0ODw=='
 OTHER_KEY = 'HBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBw='
 NOMAD_TAGS = dict(role='nomad', region='ext', dc='dc1', vsn='1', build='1.1.0', port='4647')
@@ -232,6 +232,45 @@ class Membership(Case):
         self.assertEqual(s.call(LEAVE)[0], 0)
         self.assertLess(time.monotonic() - t0, 4 * steppe.SCALE)
         a.wait_status('srv1.west', 'left', 5)
+
+    def test_our_region_leaves_and_comes_back(self):
+        """The agent forgets all of us, without a failure, and takes us in again."""
+        a = self.agent().start()
+        s = [self.serfd(name='srv%d' % i, host=i, server='start_join = ["%s"]' % a.addr).start() for i in (1, 2)]
+        for x in s:
+            wait_for('all three', lambda: len(x.members()) == len(a.members()) == 3)  # noqa: B023
+        code, error, body = s[0].call(REGION_LEAVE)
+        self.assertEqual((code, error), (0, ''))
+        self.assertEqual([v for no, v in pb(body) if no == 2], [b'srv1.west', b'srv2.west'])
+        wait_for('the agent to forget us', lambda: list(a.members()) == ['ag1.ext'], 30)
+        for x in s:
+            wait_for('us alone', lambda: sorted(x.members()) == ['srv1.west', 'srv2.west'])  # noqa: B023
+            x.wait_status('srv1.west', 'alive')
+        self.assertNotIn('EventMemberFailed', a.log())
+        self.assertEqual(s[1].join(a.addr), (1, ''))
+        for n in ('srv1.west', 'srv2.west'):
+            a.wait_status(n, 'alive', 60)
+        s[0].wait_status('ag1.ext', 'alive', 60)
+
+    def test_federation(self):
+        """An agent that knows nothing of federations is left alone, and does not get to know us."""
+        a = self.agent().start()
+        s = self.serfd(server='federation_id = "blue"').start()
+        joined, error = s.join(a.addr)
+        self.assertEqual(joined, 0)
+        self.assertIn("member 'ag1.ext' is of no federation, 'srv1.west' is of \"blue\"", error)
+        self.assertEqual(list(a.members()), ['ag1.ext'])
+        self.assertEqual(list(s.members()), ['srv1.west'])
+        code, _, body = s.call(JOIN_CHECK, field(1, a.addr))
+        self.assertEqual(code, 0)
+        found = {f[2]: f[3] for f in (dict(pb(v)) for no, v in pb(body) if no == 2)}
+        self.assertEqual(found, {b'udp': b'ok', b'tcp': b'ok', b'key': b'ok', b'clock': b'skip', b'version': b'ok',
+                                 b'region': b'ok', b'name': b'ok', b'federation': b'fail', b'raft group': b'ok'})
+        self.assertEqual(self.agent_joins(a, s), 1)
+        self.assertEqual(list(a.members()), ['ag1.ext'])
+
+    def agent_joins(self, a, s):
+        return a.cli('join', '%s:%d' % (s.addr, PORT)).rc
 
     def test_killed_agent_fails_and_comes_back(self):
         s = self.serfd().start()
