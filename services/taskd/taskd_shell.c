@@ -136,13 +136,23 @@ static void done(struct taskd *t)
         t->status.ended_ns = clock_wall().ns;
 }
 
+/* As their subreaper it has children as long as there is anything below it. */
+static bool has_children(void)
+{
+    siginfo_t info;
+
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/* By the group, which is quick; the search in /proc is for those that left it, or when there is
+ * none. */
 static void kill_all(struct taskd *t)
 {
-    if (t->spec.cgroup[0])
-        (void)cgroup_kill(&t->host, t->spec.cgroup);
+    int seen = t->spec.cgroup[0] ? cgroup_kill(&t->host, t->spec.cgroup) : 0;
+
     if (t->init > 0)
         (void)kill(t->init, SIGKILL);
-    if (!t->spec.cgroup[0] || t->core.state == TASKD_ENDING)
+    if (seen <= 0 && has_children())
         (void)taskd_tree_kill(getpid());
 }
 
