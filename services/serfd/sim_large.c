@@ -24,19 +24,23 @@ struct tally {
     unsigned victim, failed, wrong, heard;
 };
 
+static bool starts(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
 static void on_note(struct sim *sim, unsigned node, const char *text)
 {
     struct tally *t = sim->user;
-    const char *victim = sim->nodes[t->victim].name;
+    bool about = strstr(text, sim->nodes[t->victim].name) != NULL;
 
-    if (strncmp(text, "user event ", 11) == 0)
+    if (starts(text, "user event "))
         t->heard++;
-    if (strncmp(text, "no answer to probe member=", 26) == 0 && !t->first_miss &&
-        strcmp(text + 26, victim) == 0)
+    if (about && !t->first_miss && starts(text, "no answer to probe member="))
         t->first_miss = sim->now;
-    if (strncmp(text, "member failed member=", 21) != 0)
+    if (!starts(text, "member failed member="))
         return;
-    if (strncmp(text + 21, victim, strlen(victim)) != 0) {
+    if (!about) {
         t->wrong++;
         return;
     }
