@@ -176,6 +176,32 @@ START_TEST(test_refute)
 }
 END_TEST
 
+START_TEST(test_new_tags_are_news)
+{
+    struct gossip_addr addr = rig_addr(10);
+    static const uint8_t vsn[] = {1, 5, 2, 2, 5, 4};
+    struct msg_alive m = {.inc = 2,
+                          .node = SPAN_STR("p0.west"),
+                          .addr = {addr.ip, addr.ip_len},
+                          .vsn = {vsn, sizeof(vsn)},
+                          .port = addr.port};
+    struct rig rig;
+    uint64_t version;
+
+    rig_init(&rig, NULL);
+    add_peers(&rig, 1);
+    version = serf_version(rig.s);
+    m.meta = rig_meta(NULL, NULL);
+    rig_message(&rig, ML_ALIVE, &msg_alive_schema, &m);
+    ck_assert_uint_eq(serf_version(rig.s), version); /* the same tags */
+    m.inc = 3;
+    m.meta = rig_meta("dc", "dc2");
+    rig_message(&rig, ML_ALIVE, &msg_alive_schema, &m);
+    ck_assert_uint_gt(serf_version(rig.s), version);
+    rig_fini(&rig);
+}
+END_TEST
+
 /* ---- suspicion (section 7.3: measured 24.00, 11.38 and 4.00 s) ---- */
 
 static const struct {
@@ -626,6 +652,7 @@ int main(void)
     tcase_add_test(t, test_alive_bounds);
     tcase_add_test(t, test_address_change);
     tcase_add_test(t, test_refute);
+    tcase_add_test(t, test_new_tags_are_news);
     tcase_add_loop_test(t, test_suspicion_timing, 0, ARRAY_LEN(suspicions));
     tcase_add_test(t, test_suspicion_refuted);
     tcase_add_test(t, test_suspicion_small_pool);
