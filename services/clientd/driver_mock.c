@@ -44,6 +44,8 @@ static void on_end(uv_timer_t *timer)
     if (m->ended)
         return;
     m->ended = true;
+    if (m->signal)
+        ev.code = 128 + m->signal;
     if (!m->signal) {
         ev.code = m->conf.exit_code;
         ev.signal = m->conf.exit_signal;

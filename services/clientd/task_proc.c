@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 
+#define SIGNAL_BASE      128 /* exit code of what a signal ended: this and its number, as Nomad says */
 #define LOCK_FD_IN_CHILD 4
 #define CONNECT_STEP_MS  50
 #define CONNECT_TRIES    200 /* a taskd that lives but does not listen for 10 s is broken */
@@ -62,6 +63,7 @@ static void lost(struct proc *p)
 {
     struct driver_event ev = {.type = DRIVER_EXITED,
                               .text = "the process that held the task (taskd) was killed",
+                              .code = SIGNAL_BASE + SIGKILL,
                               .signal = SIGKILL,
                               .ran = p->status.started_ns != 0,
                               .at_ns = p->status.started_ns};
@@ -96,7 +98,7 @@ static void heard(struct proc *p, const struct task_status *s)
     case TASK_EXITED:
         ev.type = DRIVER_EXITED;
         ev.text = s->oom ? "OOM Killed" : "";
-        ev.code = (int)s->code;
+        ev.code = (int)(s->signal ? SIGNAL_BASE + s->signal : s->code);
         ev.signal = (int)s->signal;
         ev.oom = s->oom;
         ev.ran = true;
@@ -301,7 +303,9 @@ static int spawn(const struct driver_request *rq, int link, int lock)
         {.flags = UV_INHERIT_FD, .data.fd = link},
         {.flags = UV_INHERIT_FD, .data.fd = lock},
     };
+    char *no_env[] = {NULL}; /* what the task gets is in its spec */
     uv_process_options_t o = {.file = rq->ctx->taskd,
+                              .env = no_env,
                               .args = argv,
                               .flags = UV_PROCESS_DETACHED,
                               .stdio = stdio,
@@ -442,10 +446,13 @@ static void on_forced(uv_timer_t *timer)
 void task_proc_force(struct driver_task *t)
 {
     struct proc *p = proc_of(t);
+    int lock = open_lock(p->folder, false); /* held: it lives, the number is still its own */
 
+    if (lock >= 0)
+        close(lock);
     if (p->status.taskd == 0)
         (void)read_state(p);
-    if (p->status.taskd > 1)
+    if (p->status.taskd > 1 && lock == -EWOULDBLOCK)
         (void)kill((pid_t)p->status.taskd, SIGKILL);
     uv_timer_start(&p->timer, on_forced, 0, 0);
 }

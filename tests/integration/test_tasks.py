@@ -17,6 +17,7 @@ from steppe import Cluster, TestCase, alive, wait_for  # noqa: E402
 
 LONG = 60
 RAW_EXEC = 'plugin "raw_exec" { config { enabled = true } }'
+RESERVED = '\n reserved { cpu = 10 memory = 64 reserved_ports = "22,8000-8100" }'
 OPTIONS = 'options { "driver.mock_driver.enable" = "1" }'
 ROOT = os.geteuid() == 0
 
@@ -39,7 +40,7 @@ def types(state):
 class TasksCase(TestCase):
     """One server, one client; each test has jobs of its own."""
 
-    client = {'extra': RAW_EXEC, 'client_extra': OPTIONS}
+    client = {'extra': RAW_EXEC, 'client_extra': OPTIONS + RESERVED}
 
     @classmethod
     def setUpClass(cls):
@@ -228,6 +229,28 @@ class Running(TasksCase):
                                     or {}).get('Healthy'), LONG)
 
 
+    def test_update_in_place(self):
+        job = self.run_job(task('t', 'echo $$ > pid; exec sleep 1000'))
+        a = self.alloc(job)
+        pid = self.pid_in(a, 't', 'pid')
+        spec = self.server.get('/v1/job/' + job).json()
+        spec['Priority'] = 60
+        self.put_job(spec)
+        wait_for('the allocation to be of the new version', lambda: self.allocs(job)[0]['JobVersion'] == 1, LONG)
+        self.assertEqual([x['ID'] for x in self.allocs(job)], [a['ID']])
+        self.assertTrue(alive(pid))
+        self.assertEqual(self.state(a)['Restarts'], 0)
+
+    def test_reserved(self):
+        node = self.server.get('/v1/nodes').json()[0]['ID']
+        r = self.server.get('/v1/node/' + node).json()
+        self.assertEqual(r['ReservedResources']['Memory']['MemoryMB'], 64)
+        self.assertEqual(r['ReservedResources']['Networks']['ReservedHostPorts'], '22,8000-8100')
+        self.assertEqual(r['Reserved']['CPU'], 10)
+        self.assertEqual(r['Attributes']['driver.raw_exec'], '1')
+        self.assertTrue(r['Drivers']['raw_exec']['Healthy'])
+
+
 class Bad(TasksCase):
     """Tasks that do not want to end, and too much of everything."""
 
@@ -243,7 +266,7 @@ class Bad(TasksCase):
         a = self.stop_and_wait(job)
         s = self.state(a)
         self.assertEqual(types(s)[-3:], ['Killing', 'Terminated', 'Killed'])
-        self.assertEqual(s['Events'][-2]['DisplayMessage'], 'Exit Code: 0, Signal: 9')
+        self.assertEqual(s['Events'][-2]['DisplayMessage'], 'Exit Code: 137, Signal: 9')
 
     def test_double_fork(self):
         job = self.run_job(task('t', "setsid sh -c 'setsid sh -c \"trap : INT TERM; echo \\$\\$ > deep; exec sleep 1000\"' & "
