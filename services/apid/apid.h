@@ -137,8 +137,9 @@ void apid_id_body(const char *id, struct strbuf *out);
 bool apid_client_ask(struct apid_req *r, const steppe_ClientCall *call,
                      const struct json_type *type, bool list);
 enum apid_stream_form {
-    APID_STREAM_RAW,   /* the files' bytes */
-    APID_STREAM_FRAMES /* Nomad's frames: JSON objects one behind the other */
+    APID_STREAM_RAW,       /* the files' bytes */
+    APID_STREAM_UNTRUSTED, /* the same, with headers that keep browsers from taking it for a page */
+    APID_STREAM_FRAMES     /* Nomad's frames: JSON objects one behind the other */
 };
 /* Asks a node client and passes the bytes of files on as they come, for as long as they come. */
 void apid_client_stream(struct apid_req *r, const steppe_ClientCall *call,

@@ -54,8 +54,6 @@ static bool param_bytes(struct apid_req *r, const char *key, bool required, int6
         return apid_error(r, 400,
                           "error parsing %s: strconv.ParseInt: parsing \"%s\": value out of range",
                           key, v);
-    if (n < 0)
-        return apid_error(r, 400, "%s must not be negative", key);
     *ret = n;
     return true;
 }
@@ -117,12 +115,8 @@ static void fs_stat(struct apid_req *r, steppe_ClientCall *call)
  * head before an error is known: errors come with status 200. */
 static void untrusted(struct apid_req *r, const steppe_ClientCall *call, bool good)
 {
-    strbuf_adds(&r->headers,
-                "X-Content-Type-Options: nosniff\r\nX-XSS-Protection: 1; mode=block\r\n"
-                "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
-                "sandbox\r\n");
     if (good)
-        apid_client_stream(r, call, APID_STREAM_RAW, "text/plain");
+        apid_client_stream(r, call, APID_STREAM_UNTRUSTED, NULL);
     if (!r->streamed)
         r->status = 200;
 }
@@ -145,14 +139,19 @@ static void fs_readat(struct apid_req *r, steppe_ClientCall *call)
 static void fs_stream(struct apid_req *r, steppe_ClientCall *call)
 {
     call->op = steppe_ClientCall_Op_FS_STREAM;
-    if (param_path(r, call) && param_flag(r, "follow", true, &call->follow) &&
-        param_bytes(r, "offset", false, &call->offset) && param_origin(r, call))
-        apid_client_stream(r, call, APID_STREAM_FRAMES, "application/json");
+    if (!param_path(r, call))
+        return;
+    if (!param_bytes(r, "offset", false, &call->offset) ||
+        !param_flag(r, "follow", true, &call->follow))
+        r->status = 500; /* not coded in Nomad, while those of logs are */
+    else if (param_origin(r, call))
+        apid_client_stream(r, call, APID_STREAM_FRAMES, "text/plain; charset=utf-8");
 }
 
 static void fs_logs(struct apid_req *r, steppe_ClientCall *call)
 {
     const char *type = apid_param(r, "type");
+    const char *as;
     bool plain;
 
     call->op = steppe_ClientCall_Op_FS_LOGS;
@@ -168,9 +167,15 @@ static void fs_logs(struct apid_req *r, steppe_ClientCall *call)
         apid_error(r, 400, "must provide log type (stdout/stderr)");
         return;
     }
-    if (param_bytes(r, "offset", false, &call->offset) && param_origin(r, call))
-        apid_client_stream(r, call, plain ? APID_STREAM_RAW : APID_STREAM_FRAMES,
-                           plain ? "text/plain" : "application/json");
+    as = plain ? "text/plain" : "application/json";
+    if (!param_bytes(r, "offset", false, &call->offset) || !param_origin(r, call))
+        return;
+    if (call->offset < 0 && !(call->origin && strcmp(call->origin, "end") == 0)) {
+        call->origin = (char *)"end"; /* backwards, as in Nomad */
+        call->offset = -call->offset;
+    }
+    apid_client_stream(r, call, plain ? APID_STREAM_RAW : APID_STREAM_FRAMES, as);
+    r->content_type = as; /* also of errors */
 }
 
 static const struct {
@@ -229,8 +234,10 @@ void apid_client_gc(struct apid_req *r)
 {
     steppe_ClientCall call = {.op = steppe_ClientCall_Op_GC_ALL};
 
-    if (!cors(r) && choose_node(r, &call))
-        (void)apid_client_ask(r, &call, NULL, false);
+    if (cors(r) || !choose_node(r, &call))
+        return;
+    if (!apid_client_ask(r, &call, NULL, false) && r->status == 404)
+        r->status = 500; /* not coded in Nomad */
 }
 
 /* ---- allocations ---- */
@@ -277,8 +284,12 @@ static void alloc_signal(struct apid_req *r, steppe_ClientCall *call)
         apid_error(r, 405, "Invalid method");
         return;
     }
-    if (!apid_read_body(r, true))
+    if (!apid_read_body(r, false))
         return;
+    if (r->body.len == 0) {
+        apid_error(r, 400, "Failed to decode body: Request body is empty");
+        return;
+    }
     if (json_decode(&steppe_AllocSignalRequest_json, r->body.data, r->body.len, &m, &e) < 0) {
         apid_error(r, 400, "Failed to decode body: %s", e.text);
         return;

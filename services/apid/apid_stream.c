@@ -313,6 +313,34 @@ static void note_place(struct client_stream *st, const steppe_ClientPart *part)
     }
 }
 
+/* What Go's server says of bytes without a type, but never a type that a browser would run. */
+static const char *sniff(const steppe_ClientPart *part)
+{
+    const uint8_t *p = part->data ? part->data->bytes : NULL;
+    size_t n = part->data ? MIN(part->data->size, (pb_size_t)512) : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] <= 8 || p[i] == 0x0b || (p[i] >= 0x0e && p[i] <= 0x1a) ||
+            (p[i] >= 0x1c && p[i] <= 0x1f))
+            return "application/octet-stream";
+    }
+    return n > 0 && p[0] == '<' ? "text/plain" : "text/plain; charset=utf-8";
+}
+
+static bool send_head(struct client_stream *st, const steppe_ClientPart *part,
+                      enum apid_stream_form form, const char *content_type)
+{
+    st->headed = st->r->streamed = true;
+    if (form == APID_STREAM_UNTRUSTED) {
+        strbuf_adds(&st->r->headers,
+                    "X-Content-Type-Options: nosniff\r\nX-XSS-Protection: 1; mode=block\r\n"
+                    "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
+                    "sandbox\r\n");
+        content_type = sniff(part);
+    }
+    return apid_send_head(st->r, content_type, st->chunked);
+}
+
 /* A part of a file to the reader. False: it is gone. */
 static bool pass_on(struct client_stream *st, const steppe_ClientPart *part,
                     enum apid_stream_form form, const char *content_type)
@@ -321,11 +349,8 @@ static bool pass_on(struct client_stream *st, const steppe_ClientPart *part,
 
     if (part->stream) /* the greeting */
         return true;
-    if (!st->headed) {
-        st->headed = st->r->streamed = true;
-        if (!apid_send_head(st->r, content_type, st->chunked))
-            return false;
-    }
+    if (!st->headed && !send_head(st, part, form, content_type))
+        return false;
     if (form == APID_STREAM_FRAMES)
         apid_frame(part, &out);
     else if (part->data)
@@ -338,15 +363,13 @@ static bool pass_on(struct client_stream *st, const steppe_ClientPart *part,
     return true;
 }
 
-static void finish(struct client_stream *st, const char *content_type)
+static void finish(struct client_stream *st, enum apid_stream_form form, const char *content_type)
 {
+    const steppe_ClientPart nothing = {0};
     struct apid_req *r = st->r;
 
-    if (!st->headed) {
-        r->streamed = true;
-        if (!apid_send_head(r, content_type, st->chunked))
-            return;
-    }
+    if (!st->headed && !send_head(st, &nothing, form, content_type))
+        return;
     if (st->chunked)
         (void)write_all(st, "0\r\n\r\n", 5);
     else
@@ -470,7 +493,7 @@ void apid_client_stream(struct apid_req *r, const steppe_ClientCall *call,
     } else if (w != WAIT_PART || rep.code != 0) {
         set_error(r, w, &rep);
     } else {
-        finish(st, content_type);
+        finish(st, form, content_type);
     }
 out:
     free(st);

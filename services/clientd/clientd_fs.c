@@ -34,6 +34,7 @@ struct fs_job {
     bool follow, from_end;
     int64_t offset, limit; /* limit: bytes left, -1 = none */
     int64_t resume_offset;
+    int64_t size; /* of the file, as last seen: one that shrinks was truncated */
     int fd;
     uint64_t log, log_last; /* the file that is read; not followed: the last one to read */
     char *resume_file;      /* "": from the start of what was asked */
@@ -158,14 +159,18 @@ static enum fs_result begin_logs(struct fs_job *j)
 static enum fs_result begin_file(struct fs_job *j)
 {
     struct stat st;
+    int r;
 
     (void)snprintf(j->shown, sizeof(j->shown), "%s", j->path);
-    if (fs_open_file(j->root, j->path, &j->fd, &j->e) < 0)
-        return fail(j, j->kind == FS_STREAM ? 400 : 500);
+    r = fs_open_file(j->root, j->path, &j->fd, &j->e);
+    if (r < 0)
+        return fail(j, j->kind == FS_STREAM && r != -EACCES ? 400 : 500);
+    if (fstat(j->fd, &st) == 0)
+        j->size = st.st_size;
     if (*j->resume_file)
         j->offset = j->resume_offset;
-    else if (fstat(j->fd, &st) == 0 && j->from_end)
-        j->offset = MAX(st.st_size - j->offset, (int64_t)0);
+    else if (j->from_end)
+        j->offset = MAX(j->size - j->offset, (int64_t)0);
     return FS_DATA;
 }
 
@@ -189,7 +194,7 @@ static bool next_log(struct fs_job *j)
             continue;
         }
         (void)close(old);
-        j->offset = 0;
+        j->offset = j->size = 0;
         return true;
     }
     return false;
@@ -202,10 +207,11 @@ static enum fs_result at_end(struct fs_job *j)
 
     if (j->kind == FS_READ || fstat(j->fd, &st) < 0)
         return FS_DONE;
-    if (st.st_size < j->offset) {
-        j->offset = 0;
+    if (st.st_size < j->size && st.st_size < j->offset) {
+        j->size = j->offset = 0;
         return FS_TRUNCATED;
     }
+    j->size = st.st_size;
     if (j->kind == FS_LOGS && next_log(j))
         return FS_NEXT;
     if (!j->follow)
@@ -232,6 +238,7 @@ static enum fs_result read_some(struct fs_job *j)
         return at_end(j);
     j->len = (size_t)n;
     j->offset += n;
+    j->size = MAX(j->size, j->offset);
     if (j->limit >= 0)
         j->limit -= n;
     return FS_DATA;
@@ -398,8 +405,8 @@ static void start(struct cstream *s, enum fs_kind kind)
 
     if (!al)
         return;
-    if (call->offset < 0 || call->limit < 0 || call->resume_offset < 0) {
-        cstream_end(s, 400, "offset and limit must not be negative");
+    if (call->offset < 0 || call->resume_offset < 0) {
+        cstream_end(s, 500, "offset must not be negative");
         return;
     }
     j = xcalloc(1, sizeof(*j));

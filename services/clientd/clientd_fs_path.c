@@ -149,7 +149,7 @@ bool fs_is_secret(const char *root, int fd)
 int fs_open_file(const char *root, const char *path, int *ret_fd, struct errtext *e)
 {
     struct stat st;
-    int fd = -1, r = fs_open(root, path, "open", O_RDONLY, &fd, e);
+    int fd = -1, r = fs_open(root, path, "stat", O_RDONLY, &fd, e); /* Nomad looks first */
 
     if (r < 0)
         return r;
@@ -284,10 +284,12 @@ int fs_stat(const char *root, const char *path, steppe_FileInfo *ret, struct err
     if (!*name)
         name = strrchr(root, '/') ? strrchr(root, '/') + 1 : root;
     fill_info(ret, name, &st);
-    if (S_ISREG(st.st_mode) && fs_open_file(root, path, &fd, NULL) == 0) {
+    if (S_ISREG(st.st_mode) && fs_open(root, path, "open", O_RDONLY, &fd, NULL) == 0) {
         n = pread(fd, head, sizeof(head), 0);
         (void)close(fd);
         ret->content_type = xstrdup(fs_content_type(name, head, n > 0 ? (size_t)n : 0));
+    } else {
+        ret->content_type = xstrdup("application/octet-stream");
     }
     return 0;
 }
@@ -301,9 +303,15 @@ int fs_list(const char *root, const char *path, steppe_FileInfoList *ret, struct
 {
     int fd = -1, r = fs_open(root, path, "open", O_RDONLY | O_DIRECTORY, &fd, e);
     const struct dirent *d;
+    char clean[FS_PATH_MAX];
     size_t cap = 0;
     DIR *dir;
 
+    if (r == -ENOTDIR && fs_open(root, path, "open", O_PATH, &fd, NULL) == 0) {
+        (void)close(fd); /* it is there, but no directory */
+        (void)fs_path_clean(path, clean);
+        return err_set(e, r, "readdirent %s/%s: not a directory", root, clean);
+    }
     if (r < 0)
         return r;
     dir = fdopendir(fd);

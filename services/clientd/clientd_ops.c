@@ -109,6 +109,7 @@ void clientd_host_stats(struct cstream *s)
     add_cpus(&m, cpu_mhz());
     add_disks(&m);
     disk_stats("", cstream_ctx(s)->conf->client.alloc_dir, &m.alloc_dir_stats);
+    m.alloc_dir_stats.mountpoint[0] = 0; /* as Nomad: it is no mount of its own */
     (void)sysinfo(&info);
     m.uptime = (uint64_t)info.uptime;
     m.timestamp = clock_wall().ns;
@@ -120,16 +121,19 @@ void clientd_host_stats(struct cstream *s)
 
 static void set_measured(char ***list, pb_size_t *n, const char *const *names, size_t names_n)
 {
-    *list = xcalloc(names_n, sizeof(**list));
+    *list = xcalloc(names_n + 1, sizeof(**list));
     for (size_t i = 0; i < names_n; i++)
         (*list)[(*n)++] = xstrdup(names[i]);
 }
 
 static void fill_usage(const struct alloc_usage *u, steppe_ResourceUsage *ret)
 {
-    static const char *const memory[] = {"RSS", "Cache", "Swap", "Usage", "Max Usage"};
+    /* The first ones by looking at processes, all where there is a control group. */
+    static const char *const memory[] = {"RSS", "Swap", "Cache", "Usage", "Max Usage"};
     static const char *const cpu[] = {"System Mode", "User Mode", "Percent", "Throttled Periods",
                                       "Throttled Time"};
+    bool group = u->usage > 0, any = u->timestamp != 0;
+    size_t memory_n = group ? ARRAY_LEN(memory) : 2, cpu_n = group ? ARRAY_LEN(cpu) : 3;
 
     ret->has_memory_stats = ret->has_cpu_stats = true;
     ret->memory_stats.rss = u->rss;
@@ -140,14 +144,14 @@ static void fill_usage(const struct alloc_usage *u, steppe_ResourceUsage *ret)
     ret->memory_stats.kernel_usage = u->kernel_usage;
     ret->memory_stats.kernel_max_usage = u->kernel_max_usage;
     set_measured(&ret->memory_stats.measured, &ret->memory_stats.measured_count, memory,
-                 ARRAY_LEN(memory));
+                 any ? memory_n : 0);
     ret->cpu_stats.percent = u->cpu_percent;
     ret->cpu_stats.system_mode = u->cpu_system_percent;
     ret->cpu_stats.user_mode = u->cpu_user_percent;
     ret->cpu_stats.total_ticks = u->cpu_ticks;
     ret->cpu_stats.throttled_periods = u->throttled_periods;
     ret->cpu_stats.throttled_time = u->throttled_ns;
-    set_measured(&ret->cpu_stats.measured, &ret->cpu_stats.measured_count, cpu, ARRAY_LEN(cpu));
+    set_measured(&ret->cpu_stats.measured, &ret->cpu_stats.measured_count, cpu, any ? cpu_n : 0);
 }
 
 static void add_usage(struct alloc_usage *sum, const struct alloc_usage *u)
@@ -178,10 +182,6 @@ void clientd_alloc_stats(struct cstream *s)
 
     if (!al)
         return;
-    if (*only && alloc_task_find(al, only) < 0) {
-        cstream_end(s, 404, "unknown task name \"%s\"", only);
-        return;
-    }
     n = alloc_task_count(al);
     m.tasks = xcalloc(n + 1, sizeof(*m.tasks));
     for (size_t i = 0; i < n; i++) {
@@ -227,21 +227,28 @@ void clientd_alloc_restart(struct cstream *s)
 void clientd_alloc_signal(struct cstream *s)
 {
     struct errtext e = {{0}};
+    int r;
 
-    if (cstream_alloc(s))
-        end_result(s,
-                   allocs_signal(cstream_allocs(s), s->call.alloc_id,
-                                 s->call.task ? s->call.task : "",
-                                 s->call.signal ? s->call.signal : "", &e),
-                   &e);
+    if (!cstream_alloc(s))
+        return;
+    r = allocs_signal(cstream_allocs(s), s->call.alloc_id, s->call.task ? s->call.task : "",
+                      s->call.signal ? s->call.signal : "", &e);
+    if (r == ALLOC_E_TASK)
+        (void)err_set(&e, r, "Task not found");
+    end_result(s, r, &e);
 }
 
 void clientd_alloc_gc(struct cstream *s)
 {
     struct errtext e = {{0}};
+    int r;
 
-    if (cstream_alloc(s))
-        end_result(s, allocs_collect(cstream_allocs(s), s->call.alloc_id, &e), &e);
+    if (!cstream_alloc(s))
+        return;
+    r = allocs_collect(cstream_allocs(s), s->call.alloc_id, &e);
+    if (r == ALLOC_E_NOT_TERMINAL)
+        (void)err_set(&e, r, "No such allocation on client, or allocation not eligible for GC");
+    end_result(s, r, &e);
 }
 
 void clientd_gc_all(struct cstream *s)

@@ -293,13 +293,16 @@ END_TEST
 
 START_TEST(test_offset_limit_and_resume)
 {
-    struct got g = {0}, h = {0};
+    struct got g = {0}, h = {0}, beyond = {0};
 
     put("t/local/f", "0123456789");
     call(&g,
          (steppe_ClientCall){.op = OP(FS_READ), .path = T("/t/local/f"), .offset = 2, .limit = 5});
     RUN_UNTIL(g.over);
     ck_assert_str_eq(text_of(&g), "23456");
+    call(&beyond, (steppe_ClientCall){.op = OP(FS_STREAM), .path = T("t/local/f"), .offset = 99});
+    RUN_UNTIL(beyond.over);
+    ck_assert_uint_eq(beyond.parts, 0); /* not truncated: it has never been longer */
     call(&h, (steppe_ClientCall){.op = OP(FS_STREAM),
                                  .path = T("t/local/f"),
                                  .origin = T("end"),
@@ -395,9 +398,7 @@ START_TEST(test_errors)
     } cases[] = {
         {{.op = OP(FS_LIST), .path = T("../..")}, 500, "Path escapes the alloc directory"},
         {{.op = OP(FS_STREAM), .path = T("t")}, 400, "file \"t\" is a directory"},
-        {{.op = OP(FS_READ), .path = T("t"), .offset = -1},
-         400,
-         "offset and limit must not be negative"},
+        {{.op = OP(FS_READ), .path = T("t"), .offset = -1}, 500, "offset must not be negative"},
         {{.op = OP(FS_LOGS), .task = T("zz"), .log_type = T("stdout")},
          400,
          "unknown task name \"zz\""},
