@@ -19,7 +19,8 @@
 
 int fsm_alloc_read(struct fsm_ctx *c, const uint8_t id[static 16], struct fsm_alloc *ret)
 {
-    struct bytes key = bytes_of(id, 16), ns, job;
+    struct bytes key = bytes_of(id, 16), row, ns, job;
+    struct row_key pair;
     int r = store_get(c->t, STATE_ALLOCS, key, &ret->placed);
 
     if (r)
@@ -29,13 +30,15 @@ int fsm_alloc_read(struct fsm_ctx *c, const uint8_t id[static 16], struct fsm_al
     if (!alloc_view_add(&ret->v, ret->placed))
         return err_trace(-EBADMSG);
     ret->placed_v = ret->v;
-    ret->changed = (struct bytes){0};
-    r = store_get(c->t, STATE_ALLOC_STATES, key, &ret->changed);
-    if (r < 0 || !alloc_view_add(&ret->v, ret->changed))
-        return err_trace(r < 0 ? r : -EBADMSG);
     if (!row_uuid_read(ret->v.text[T(node_id)], ret->node) ||
         !row_uuid_read(ret->v.text[T(eval_id)], ret->eval))
         return err_trace(-EBADMSG);
+    row_key_pair(&pair, ret->node, id);
+    r = store_get(c->t, STATE_NODE_ALLOCS, row_key_bytes(&pair), &row);
+    if (r == 0)
+        r = row_node_alloc(row, &ret->changed);
+    if (r || !alloc_view_add(&ret->v, ret->changed))
+        return err_trace(r < 0 ? r : -EBADMSG);
     ns = ret->v.text[T(namespace)];
     job = ret->v.text[T(job_id)];
     ret->nsid.len = 0;
@@ -103,7 +106,7 @@ static void fsm_text_field(struct strbuf *b, uint32_t tag, struct bytes v, bool 
         row_bytes(b, tag, v);
 }
 
-/* The second row: all that can change, whether it did or not. */
+/* The row in NODE_ALLOCS: all that can change, whether it did or not. */
 static void fsm_alloc_changed_row(struct fsm_ctx *c, const struct fsm_alloc *a,
                                   const struct fsm_alloc_patch *p, struct strbuf *out)
 {
@@ -112,10 +115,13 @@ static void fsm_alloc_changed_row(struct fsm_ctx *c, const struct fsm_alloc *a,
         T(client_description),      T(next_allocation),     T(followup_eval_id),
         T(preempted_by_allocation),
     };
-    const uint64_t *num = a->v.num;
+    uint64_t by_server = p->by_client || p->quiet ? a->v.num[T(alloc_modify_index)] : c->index;
     struct bytes status = a->v.text[T(deployment_status)];
+    uint8_t be[ROW_NODE_ALLOC_HEAD];
 
+    be64_write(be, by_server);
     strbuf_reset(out);
+    strbuf_add(out, be, sizeof(be));
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         unsigned tag = texts[i];
         struct bytes v = p->text[tag].data ? p->text[tag] : a->v.text[tag];
@@ -132,8 +138,7 @@ static void fsm_alloc_changed_row(struct fsm_ctx *c, const struct fsm_alloc *a,
     row_copy_fields(out, p->task_states_in.data ? p->task_states_in : a->changed,
                     ROW_TAG(T(task_states)));
     row_u64(out, T(modify_index), c->index);
-    row_u64(out, T(alloc_modify_index),
-            p->by_client || p->quiet ? num[T(alloc_modify_index)] : c->index);
+    row_u64(out, T(alloc_modify_index), by_server);
     row_u64(out, T(modify_time), (uint64_t)c->cmd->now.ns);
 }
 
@@ -168,24 +173,23 @@ int fsm_alloc_change(struct fsm_ctx *c, struct fsm_alloc *a, const struct fsm_al
     };
     uint64_t was = a->v.num[T(modify_index)];
     struct alloc_view now = a->v;
+    struct bytes changed;
     struct row_key pair;
-    uint8_t be[8];
     int r;
 
     fsm_alloc_changed_row(c, a, p, row);
-    (void)alloc_view_add(&now, strbuf_bytes(row));
+    r = row_node_alloc(strbuf_bytes(row), &changed);
+    if (r)
+        return r;
+    (void)alloc_view_add(&now, changed);
     m.is = alloc_view_client(&now);
     m.is_live = alloc_view_live(&now);
+    row_key_pair(&pair, a->node, a->id);
     r = fsm_alloc_tell(c, a, &m); /* before the first write: the view ends there */
     if (r == 0)
-        r = store_put(c->t, STATE_ALLOC_STATES, bytes_of(a->id, 16), strbuf_bytes(row));
+        r = store_put(c->t, STATE_NODE_ALLOCS, row_key_bytes(&pair), strbuf_bytes(row));
     if (r == 0)
         r = fsm_alloc_log(c, was, a->id, m.is_live, now.num[T(alloc_modify_index)]);
-    if (r == 0 && !p->by_client && !p->quiet) {
-        be64_write(be, c->index);
-        row_key_pair(&pair, a->node, a->id);
-        r = store_put(c->t, STATE_NODE_ALLOCS, row_key_bytes(&pair), bytes_of(be, sizeof(be)));
-    }
     fsm_alloc_touch(c, a->id, a->node, a->eval, row_key_bytes(&a->nsid),
                     !p->by_client && !p->quiet);
     return r ? err_trace(r) : 0;

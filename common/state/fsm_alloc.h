@@ -26,7 +26,7 @@
 /* An allocation that is there. The view lies in the store: until the next write. */
 struct fsm_alloc {
     uint8_t id[16], node[16], eval[16];
-    struct bytes placed, changed; /* its two rows; changed may be none */
+    struct bytes placed, changed; /* its row, and what changed since: maybe nothing */
     struct alloc_view v, placed_v;
     struct row_key nsid;
 };

@@ -212,25 +212,30 @@ static void fsm_place_row(struct fsm_ctx *c, struct bytes item, const struct all
     row_u64(row, T(modify_time), (uint64_t)c->cmd->now.ns);
 }
 
-/* The rows of indexes; those by job and evaluation stay with an update in place. */
-static int fsm_place_keys(struct fsm_ctx *c, const struct fsm_alloc *a, bool fresh)
+/* By evaluation: also an update in place has a new one. */
+static int fsm_place_eval_key(struct fsm_ctx *c, const struct fsm_alloc *a)
 {
     struct row_key key;
-    uint8_t be[8];
+
+    row_key_pair(&key, a->eval, a->id);
+    return store_put(c->t, STATE_EVAL_ALLOCS, row_key_bytes(&key), (struct bytes){0});
+}
+
+/* The rows of indexes of a new one. */
+static int fsm_place_keys(struct fsm_ctx *c, const struct fsm_alloc *a)
+{
+    uint8_t be[ROW_NODE_ALLOC_HEAD];
+    struct row_key key;
     int r;
 
     be64_write(be, c->index);
     row_key_pair(&key, a->node, a->id);
     r = store_put(c->t, STATE_NODE_ALLOCS, row_key_bytes(&key), bytes_of(be, sizeof(be)));
-    if (r == 0 && fresh) {
+    if (r == 0) {
         row_key_job_alloc(&key, row_key_bytes(&a->nsid), a->id);
         r = store_put(c->t, STATE_JOB_ALLOCS, row_key_bytes(&key), (struct bytes){0});
     }
-    if (r == 0) {
-        row_key_pair(&key, a->eval, a->id);
-        r = store_put(c->t, STATE_EVAL_ALLOCS, row_key_bytes(&key), (struct bytes){0});
-    }
-    return r;
+    return r ? r : fsm_place_eval_key(c, a);
 }
 
 /* A placement counts for its deployment, a canary by name. */
@@ -292,7 +297,7 @@ static int fsm_place_new(struct fsm_ctx *c, struct bytes item, const struct allo
     if (r == 0)
         r = store_put(c->t, STATE_ALLOCS, bytes_of(a->id, 16), strbuf_bytes(row));
     if (r == 0)
-        r = fsm_place_keys(c, a, true);
+        r = fsm_place_keys(c, a);
     if (r == 0)
         r = fsm_alloc_log(c, 0, a->id, m.is_live, c->index);
     return r;
@@ -335,7 +340,7 @@ static int fsm_place_again(struct fsm_ctx *c, struct bytes item, const struct al
         r = r < 0 ? r : 0;
     }
     if (r == 0)
-        r = fsm_place_keys(c, old, false);
+        r = fsm_place_eval_key(c, old);
     strbuf_fini(&row);
     return r;
 }

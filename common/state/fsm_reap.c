@@ -27,8 +27,6 @@ static int fsm_reap_alloc_rows(struct fsm_ctx *c, const struct fsm_alloc *a, uin
     row_key_pair(&eval, a->eval, a->id);
     row_key_log(&log, modify_index, a->id);
     if (r == 0)
-        r = store_del(c->t, STATE_ALLOC_STATES, id);
-    if (r >= 0) /* one that never changed has none */
         r = store_del(c->t, STATE_JOB_ALLOCS, row_key_bytes(&job));
     if (r == 0)
         r = store_del(c->t, STATE_NODE_ALLOCS, row_key_bytes(&node));

@@ -402,6 +402,14 @@ void row_key_version(struct row_key *k, struct bytes nsid, uint64_t version)
     row_key_add(k, be, sizeof(be));
 }
 
+int row_node_alloc(struct bytes row, struct bytes *ret)
+{
+    if (row.len < ROW_NODE_ALLOC_HEAD)
+        return err_trace(-EBADMSG);
+    *ret = bytes_of(row.data + ROW_NODE_ALLOC_HEAD, row.len - ROW_NODE_ALLOC_HEAD);
+    return 0;
+}
+
 void row_key_job_alloc(struct row_key *k, struct bytes nsid, const uint8_t id[static 16])
 {
     row_key_of_job(k, nsid);

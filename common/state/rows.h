@@ -128,6 +128,10 @@ static inline struct bytes row_key_bytes(const struct row_key *k)
 /* The prefix "NSID NUL" of the rows that belong to a job. */
 void row_key_of_job(struct row_key *k, struct bytes nsid);
 
+/* What a row of NODE_ALLOCS has of an allocation's changes. -EBADMSG. */
+#define ROW_NODE_ALLOC_HEAD 8
+int row_node_alloc(struct bytes row, struct bytes *ret);
+
 /* JOB_ALLOCS; JOB_SPECS; NODE_ALLOCS and EVAL_ALLOCS; ALLOC_LOG and NODE_LOG. */
 void row_key_job_alloc(struct row_key *k, struct bytes nsid, const uint8_t id[static 16]);
 void row_key_spec(struct row_key *k, struct bytes nsid, uint64_t create_index, uint64_t version);

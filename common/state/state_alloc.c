@@ -19,15 +19,22 @@
 
 int state_alloc_read16(struct store_txn *t, const uint8_t id[static 16], struct state_alloc *ret)
 {
+    struct row_key pair;
+    struct bytes row;
+    uint8_t node[16];
     int r = store_get(t, STATE_ALLOCS, bytes_of(id, 16), &ret->placed);
 
     if (r)
         return r;
     memset(&ret->view, 0, sizeof(ret->view));
-    ret->changed = (struct bytes){0};
-    r = store_get(t, STATE_ALLOC_STATES, bytes_of(id, 16), &ret->changed);
-    if (r < 0 || !alloc_view_add(&ret->view, ret->placed) ||
-        !alloc_view_add(&ret->view, ret->changed))
+    if (!alloc_view_add(&ret->view, ret->placed) ||
+        !row_uuid_read(ret->view.text[T(node_id)], node))
+        return err_trace(-EBADMSG);
+    row_key_pair(&pair, node, id);
+    r = store_get(t, STATE_NODE_ALLOCS, row_key_bytes(&pair), &row);
+    if (r == 0)
+        r = row_node_alloc(row, &ret->changed);
+    if (r || !alloc_view_add(&ret->view, ret->changed))
         return err_trace(r < 0 ? r : -EBADMSG);
     row_uuid_text(id, ret->id);
     return 0;
@@ -647,7 +654,7 @@ static int client_list(struct store_txn *t, struct bytes node, struct strbuf *bo
     while (r == 0 && (r = store_next(&c, &key, &value)) == 0) {
         char id[37];
 
-        if (value.len != 8) {
+        if (value.len < ROW_NODE_ALLOC_HEAD) {
             r = -EBADMSG;
             break;
         }

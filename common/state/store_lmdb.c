@@ -20,7 +20,7 @@
 
 #include "base/prng.h"
 
-#define LMDB_FORMAT      "4"
+#define LMDB_FORMAT      "5"
 #define LMDB_READERS_MAX 1022 /* slots: all threads of all processes on the node */
 #define LMDB_POOL_MAX    64   /* ended read transactions kept for the next reader */
 #define LMDB_CLEAN       "clean"
