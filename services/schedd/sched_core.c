@@ -212,7 +212,8 @@ static void put_blocked(const struct sched_in *in, struct sched_arena *arena,
 
     b.status_description = (char *)(given_up ? BLOCKED_GAVE_UP : BLOCKED_FAILED);
     put_classes(arena, out, &b);
-    of->blocked_eval = b.id;
+    if (!type_is(in, "system")) /* Nomad does not name it there */
+        of->blocked_eval = b.id;
     put_eval(body, &b, out);
 }
 

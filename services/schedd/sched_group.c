@@ -243,6 +243,7 @@ static void change_property(struct sched_ctx *c, struct sched_property *p, uint3
 
     if (v < 0)
         return;
+    p->bounds_known = false;
     if (change > 0)
         p->values[v].proposed++;
     else
@@ -254,6 +255,7 @@ static void unclear(struct sched_ctx *c, struct sched_property *p, uint32_t node
 {
     int32_t v = sched_property_on(c, p, node);
 
+    p->bounds_known = false;
     if (v >= 0 && p->values[v].cleared > 0)
         p->values[v].cleared--;
 }

@@ -23,6 +23,8 @@ struct sched_property {
     uint32_t *table; /* open addressing: number of value + 1 */
     uint32_t table_cap;
     int32_t *of_node; /* by slot: 0 = not looked up, -1 = has none, else number of value + 1 */
+    bool bounds_known, any;
+    uint32_t min, max; /* uses of a value, of those that are used */
 };
 
 struct sched_target_count {

@@ -159,25 +159,36 @@ void sched_spreads_init(struct sched_ctx *c, struct sched_group *g)
         add_spread(c, g, &g->tg->spreads[i]);
 }
 
-/* Without targets: the value with the fewest allocations is the best. Values that nobody met yet do
- * not count for the fewest. */
-static double even_score(const struct sched_property *p, int32_t on)
+/* The fewest and the most that any value has; good until a count changes. */
+static void find_bounds(struct sched_property *p)
 {
-    uint32_t min = 0, max = 0, n = 0, mine;
-
+    p->min = p->max = 0;
+    p->any = false;
+    p->bounds_known = true;
     for (uint32_t i = 0; i < p->values_n; i++) {
         const struct sched_value *v = &p->values[i];
         uint32_t used = sched_value_used(v);
 
         if (v->existing + v->proposed == 0)
             continue;
-        n++;
-        if (min == 0 || used < min)
-            min = used;
-        if (max == 0 || used > max)
-            max = used;
+        p->any = true;
+        if (p->min == 0 || used < p->min)
+            p->min = used;
+        p->max = MAX(p->max, used);
     }
-    if (n == 0)
+}
+
+/* Without targets: the value with the fewest allocations is the best. Values that nobody met yet do
+ * not count for the fewest. */
+static double even_score(struct sched_property *p, int32_t on)
+{
+    uint32_t min, max, mine;
+
+    if (!p->bounds_known)
+        find_bounds(p);
+    min = p->min;
+    max = p->max;
+    if (!p->any)
         return 0;
     mine = sched_value_used(&p->values[on]);
     if (mine != min)

@@ -5,7 +5,8 @@
  * has stopped) it; no task is started.
  *
  *     sim_nodes region=west server=127.0.1.1:4647 count=1000 [server=...] [cpu=4000] [memory=8192]
- *               [disk=100000] [dc=dc1] [seed=1] [first=0] [fail=PERCENT]
+ *               [disk=100000] [dc=dc1] [class=CLASS] [name=NAME] [meta.KEY=VALUE...] [seed=1]
+ * [first=0] [fail=PERCENT]
  *
  * Several servers: whoever does not answer makes all go on to the next one. Prints "ready" when all
  * have registered. Ends with SIGTERM.
@@ -26,6 +27,7 @@
 #include "wire/wire.h"
 
 #define SERVERS_MAX 8
+#define META_MAX    8
 #define REGISTERING 64 /* at once */
 #define GET_MAX     256
 #define WAIT_MS     30000
@@ -52,10 +54,13 @@ struct sim {
     struct bus *bus;
     struct bus_client *servers[SERVERS_MAX];
     unsigned servers_n, at;
-    const char *region, *dc;
+    const char *region, *dc, *class, *name;
+    steppe_Node_MetaEntry meta[META_MAX];
+    unsigned meta_n;
     struct node *nodes;
     unsigned count, started, registered, first, fail;
     long long cpu, memory, disk;
+    uint64_t seed;
     struct prng prng;
 };
 
@@ -354,7 +359,7 @@ static void enroll(struct node *n)
         {(char *)"driver.raw_exec", (char *)"1"},
         {(char *)"kernel.name", (char *)"linux"},
         {(char *)"unique.network.ip-address", (char *)"127.0.0.1"}};
-    char name[32];
+    char name[32], class[64];
     steppe_NodeRegisterRequest msg = {.has_node = true,
                                       .node = {.id = n->id,
                                                .secret_id = n->secret,
@@ -362,14 +367,21 @@ static void enroll(struct node *n)
                                                .name = name,
                                                .http_addr = (char *)"127.0.0.1:4646",
                                                .status = (char *)"ready",
-                                               .computed_class = (char *)"v1:17",
-                                               .node_class = (char *)"",
+                                               .computed_class = class,
+                                               .node_class = (char *)s->class,
+                                               .meta = s->meta,
+                                               .meta_count = (pb_size_t)s->meta_n,
                                                .attributes = attr,
                                                .attributes_count = ARRAY_LEN(attr),
                                                .has_node_resources = true}};
     steppe_NodeResources *r = &msg.node.node_resources;
 
-    (void)snprintf(name, sizeof(name), "sim-%u", (unsigned)(n - s->nodes) + s->first);
+    /* Nodes of one process are alike, those of two are not. */
+    (void)snprintf(class, sizeof(class), "v1:%llu", (unsigned long long)s->seed);
+    if (s->name)
+        (void)snprintf(name, sizeof(name), "%s", s->name);
+    else
+        (void)snprintf(name, sizeof(name), "sim-%u", (unsigned)(n - s->nodes) + s->first);
     r->has_cpu = r->has_memory = r->has_disk = true;
     r->cpu.cpu_shares = s->cpu;
     r->memory.memory_mb = s->memory;
@@ -386,7 +398,19 @@ static const char *value_of(const char *arg, const char *key)
     return strncmp(arg, key, n) == 0 && arg[n] == '=' ? arg + n + 1 : NULL;
 }
 
-static bool parse(struct sim *s, const char *arg, uint64_t *seed)
+/* meta.KEY=VALUE; the argument's bytes become the key's and the value's. */
+static bool parse_meta(struct sim *s, const char *arg)
+{
+    char *key = xstrdup(arg), *value = strchr(key, '=');
+
+    if (!value || s->meta_n == META_MAX)
+        return false;
+    *value = 0;
+    s->meta[s->meta_n++] = (steppe_Node_MetaEntry){key, value + 1};
+    return true;
+}
+
+static bool parse(struct sim *s, const char *arg)
 {
     struct errtext e = {{0}};
     const char *v;
@@ -416,9 +440,13 @@ static bool parse(struct sim *s, const char *arg, uint64_t *seed)
     else if ((v = value_of(arg, "disk")))
         s->disk = strtoll(v, NULL, 10);
     else if ((v = value_of(arg, "seed")))
-        *seed = strtoull(v, NULL, 10);
+        s->seed = strtoull(v, NULL, 10);
+    else if ((v = value_of(arg, "name")))
+        s->name = v;
+    else if ((v = value_of(arg, "class")))
+        s->class = v;
     else
-        return false;
+        return strncmp(arg, "meta.", 5) == 0 && parse_meta(s, arg + 5);
     return true;
 }
 
@@ -428,14 +456,14 @@ static void on_signal(uv_signal_t *sig, int number)
 }
 
 /* Ids depend on seed and number only: a second process can be the same nodes. */
-static void make_nodes(struct sim *s, uint64_t seed)
+static void make_nodes(struct sim *s)
 {
     s->nodes = xcalloc(s->count ? s->count : 1, sizeof(*s->nodes));
     for (unsigned i = 0; i < s->count; i++) {
         struct node *n = &s->nodes[i];
         struct prng p;
 
-        prng_seed(&p, seed * 1000003 + s->first + i);
+        prng_seed(&p, s->seed * 1000003 + s->first + i);
         uuid_from_prng(&p, n->id);
         uuid_from_prng(&p, n->secret);
         n->sim = s;
@@ -447,8 +475,13 @@ static void make_nodes(struct sim *s, uint64_t seed)
 
 int main(int argc, char **argv)
 {
-    struct sim s = {.region = "global", .dc = "dc1", .cpu = 4000, .memory = 8192, .disk = 100000};
-    uint64_t seed = 1;
+    struct sim s = {.region = "global",
+                    .dc = "dc1",
+                    .class = "",
+                    .cpu = 4000,
+                    .memory = 8192,
+                    .disk = 100000,
+                    .seed = 1};
     uv_signal_t term;
 
     log_init("sim_nodes", LOG_INFO);
@@ -456,7 +489,7 @@ int main(int argc, char **argv)
     if (bus_new(&s.loop, &s.bus) < 0)
         return 1;
     for (int i = 1; i < argc; i++) {
-        if (!parse(&s, argv[i], &seed)) {
+        if (!parse(&s, argv[i])) {
             log_error("bad argument: %s", argv[i]);
             return 2;
         }
@@ -465,8 +498,8 @@ int main(int argc, char **argv)
         log_error("server=IP:PORT is missing");
         return 2;
     }
-    prng_seed(&s.prng, seed);
-    make_nodes(&s, seed);
+    prng_seed(&s.prng, s.seed);
+    make_nodes(&s);
     uv_signal_init(&s.loop, &term);
     uv_signal_start(&term, on_signal, SIGTERM);
     for (unsigned i = 0; i < REGISTERING; i++)

@@ -12,7 +12,9 @@ import threading
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+for folder in ('lib', 'tools'):
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', folder))
+import record_schedule  # noqa: E402
 import sim  # noqa: E402
 import steppe  # noqa: E402
 from steppe import wait_for  # noqa: E402
@@ -23,6 +25,7 @@ SETTLED = 45  # s: until what has to happen has happened
 CPU = 1000    # of each node; memory, too
 
 
+@unittest.skipIf(steppe.is_nomad(), 'simulated nodes speak to our servers only')
 class Schedulers(steppe.TestCase):
     servers = 1
     count = 8
@@ -35,7 +38,8 @@ class Schedulers(steppe.TestCase):
     def setUp(self):
         super().setUp()
         self.sims = []
-        self.more(self.count)
+        if self.count:
+            self.more(self.count)
 
     def tearDown(self):
         for j in self.s.get('/v1/jobs').json():
@@ -252,6 +256,28 @@ class OneServer(Schedulers):
             self.run_job(sim.job('k%d' % i, 3))
             self.running('k%d' % i, 3)
             self.s.wait_service('schedd', pid)
+
+
+class Goldens(Schedulers):
+    """Forty jobs on two nodes, against what a real Nomad 1.1.0's scheduler did (tests/tools/record_schedule.py): scores to
+    nine digits, counters and texts of filters, what is queued and blocked."""
+    count = 0
+
+    def setUp(self):
+        super().setUp()
+        for i, (name, cls, meta) in enumerate(record_schedule.NODES):
+            kw = {'meta.' + k: v for k, v in meta.items()}
+            self.sims.append(sim.Nodes([self.s], 1, seed=i + 1, name=name, cpu=record_schedule.CPU, disk=70000,
+                                       memory=record_schedule.MEMORY, **{'class': cls}, **kw))
+
+    def test_as_nomad(self):
+        with open(os.path.join(steppe.GOLDEN, 'schedule.json')) as f:
+            want = json.load(f)
+        self.assertEqual(sorted(want), sorted(record_schedule.JOBS))
+        for name in record_schedule.JOBS:
+            with self.subTest(name):
+                got = record_schedule.play(self.s, name)
+                self.assertEqual(got, want[name])
 
 
 class Chaos(Schedulers):
