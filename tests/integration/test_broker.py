@@ -17,7 +17,7 @@ from rpc import pb  # noqa: E402
 from steppe import job, wait_for  # noqa: E402
 
 DEQUEUE, ACK, NACK, UPDATE, REBLOCK, PLAN = 33, 34, 35, 36, 37, 38
-NODE_REGISTER = 40
+NODE_REGISTER, NODE_STATUS = 40, 41
 ALL = ['service', 'batch', 'system']
 
 
@@ -368,6 +368,22 @@ class Collector(steppe.TestCase):
         self.fill(s)
         wait_for('the dead job and all of it to be gone', lambda: self.gone(s), 60)
         self.assertEqual(s.get('/v1/job/living').json()['Status'], 'running')
+
+    def test_nodes(self):
+        """One that is down goes, unless there are allocations for it."""
+        s = self.region(extra='  job_gc_interval = "200ms"\n  node_gc_threshold = "0s"\n')
+        idle, busy, up = FakeNode(s), FakeNode(s), FakeNode(s)
+        s.register(job('here'))
+        w = Worker(s)
+        self.addCleanup(w.close)
+        ev, token, _ = w.one()
+        w.plan(ev, token, [placement(ev, busy, 0, 100)])
+        with rpc.Client(s.addr) as c:
+            for n in (idle, busy):
+                c.call(NODE_STATUS, pb.NodeUpdateStatusRequest(node_id=n.id, secret_id=n.secret, status='down'))
+        wait_for('the idle one to be gone', lambda: {n['ID'] for n in s.get('/v1/nodes').json()} == {busy.id, up.id}, 60)
+        self.assertStatus(s.put('/v1/system/gc'), 200)
+        wait_for('the other one to stay', lambda: {n['ID'] for n in s.get('/v1/nodes').json()} == {busy.id, up.id}, 10)
 
 
 class Three(steppe.TestCase):
