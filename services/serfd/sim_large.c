@@ -164,9 +164,9 @@ void sim_large(unsigned members)
     sim.options = plain_options;
     sim.on_note = on_note;
     sim.user = &tally;
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* it takes minutes: say what is known */
     printf("%u members: %.1f GiB for their records\n", members,
            (double)members * members * (sizeof(struct member) + 16) / (1u << 30));
-    (void)fflush(stdout);
     for (unsigned i = 0; i < members; i++) {
         sim_start(&sim, i);
         know_all(&sim, i);
