@@ -13,6 +13,8 @@
 #include "wire/member.h"
 #include "wire/wire.h"
 
+#define HEALTH_GOSSIP_MS 500 /* that a check of the node's health waits for gossip */
+
 static bool is_server(const struct apid_req *r)
 {
     return r->a->ctx->conf->server.enabled;
@@ -387,9 +389,13 @@ static void ask_conflict(struct apid_req *r, struct strbuf *out)
 {
     _cleanup_(freep) uint8_t *body = NULL;
     steppe_StatsResponse stats;
+    steppe_Request env;
     size_t len;
 
-    if (!call_empty(r, RPC_SERF_STATS, &body, &len)) { /* a serfd that restarts is no conflict */
+    if (!apid_env(r, RPC_SERF_STATS, &env))
+        return;
+    env.timeout_ms = HEALTH_GOSSIP_MS;
+    if (!apid_call(r, &env, NULL, 0, &body, &len)) { /* a serfd that restarts is no conflict */
         strbuf_reset(&r->out);
         r->status = 0;
         r->content_type = NULL;

@@ -143,6 +143,17 @@ static void *on_thread(const struct mg_context *http, int type)
     return NULL;
 }
 
+/* As civetweb wants it: IPv6 in brackets, and a plus for all addresses of both families. */
+static void listen_spec(const struct conf *conf, char *buf, size_t size)
+{
+    const char *ip = conf->addresses.http;
+
+    if (strcmp(ip, "::") == 0)
+        (void)snprintf(buf, size, "+%d", conf->ports.http);
+    else
+        (void)snprintf(buf, size, strchr(ip, ':') ? "[%s]:%d" : "%s:%d", ip, conf->ports.http);
+}
+
 static int start_http(struct apid *a, struct errtext *e)
 {
     const struct conf *conf = a->ctx->conf;
@@ -172,7 +183,12 @@ static int start_http(struct apid *a, struct errtext *e)
                              "no",
                              NULL};
 
-    (void)snprintf(listen, sizeof(listen), "%s:%d", conf->addresses.http, conf->ports.http);
+    if (strchr(conf->addresses.http, ':') && !mg_check_feature(MG_FEATURES_IPV6))
+        return err_set(e, -EAFNOSUPPORT,
+                       "addresses.http is %s, but the HTTP library of this machine is built "
+                       "without IPv6: set it to an address of IPv4",
+                       conf->addresses.http);
+    listen_spec(conf, listen, sizeof(listen));
     (void)snprintf(threads, sizeof(threads), "%d", conf->limits.http_threads);
     a->http = mg_start(&callbacks, a, options);
     if (!a->http)
@@ -238,7 +254,7 @@ int apid_init(struct svc_ctx *ctx, struct errtext *e)
  * mg_stop() is done, a thread knocks at the door.
  */
 struct knocker {
-    struct sockaddr_in to;
+    struct sockaddr_storage to;
     atomic_bool done;
 };
 
@@ -247,7 +263,7 @@ static void *knock(void *arg)
     struct knocker *k = arg;
 
     while (!atomic_load(&k->done)) {
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int fd = socket(k->to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         if (fd >= 0) {
             (void)connect(fd, (struct sockaddr *)&k->to, sizeof(k->to));
@@ -261,13 +277,23 @@ static void *knock(void *arg)
 static void stop_http(struct apid *a)
 {
     const struct conf *conf = a->ctx->conf;
-    struct knocker k = {
-        .to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)conf->ports.http)}};
+    struct knocker k = {.done = false};
+    struct sockaddr_in *in = (struct sockaddr_in *)&k.to;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&k.to;
     pthread_t thread;
     bool knocking;
 
-    if (inet_pton(AF_INET, conf->addresses.http, &k.to.sin_addr) != 1 || k.to.sin_addr.s_addr == 0)
-        k.to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (inet_pton(AF_INET6, conf->addresses.http, &in6->sin6_addr) == 1 &&
+        !IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr)) {
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons((uint16_t)conf->ports.http);
+    } else {
+        in->sin_family = AF_INET;
+        in->sin_port = htons((uint16_t)conf->ports.http);
+        if (inet_pton(AF_INET, conf->addresses.http, &in->sin_addr) != 1 ||
+            in->sin_addr.s_addr == 0)
+            in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    }
     knocking = pthread_create(&thread, NULL, knock, &k) == 0;
     mg_stop(a->http);
     atomic_store(&k.done, true);

@@ -38,10 +38,10 @@
 #include "wal.h"
 #include "wal_snap.h"
 
-#define RAFTD_HOLD_MS       5000  /* a request's wait for a leader, as Nomad's RPCHoldTimeout */
-#define RAFTD_WATCHES_MAX   65536
-#define RAFTD_PROPOSE_MAX   1024  /* commands that go into the log in one step */
-#define RAFTD_GROUP_ID_LEN  16
+#define RAFTD_HOLD_MS         5000 /* a request's wait for a leader, as Nomad's RPCHoldTimeout */
+#define RAFTD_WATCHES_MAX     65536
+#define RAFTD_PROPOSE_MAX     1024 /* commands that go into the log in one step */
+#define RAFTD_GROUP_ID_LEN    16
 #define RAFTD_CODE_NOT_LEADER 421 /* between servers: the asked one does not lead (any more) */
 
 struct raftd;
@@ -56,15 +56,15 @@ struct raftd_disk {
     bool started;
     pthread_mutex_t lock;
     pthread_cond_t wake, idle;
-    uint64_t wanted, done; /* under lock: write numbers asked for, and durable */
-    int err;               /* under lock: of a failed sync */
-    bool quit;             /* under lock */
-    uv_async_t *async;     /* done or err changed */
+    uint64_t wanted, done;         /* under lock: write numbers asked for, and durable */
+    int err;                       /* under lock: of a failed sync */
+    bool quit;                     /* under lock */
+    uv_async_t *async;             /* done or err changed */
     struct snap_writer *receiving; /* a snapshot that the leader sends */
     struct snap_reader *sending;   /* the one that followers get */
     struct raftd_snapshot *taking; /* one being written by a worker */
     uint64_t snapshot_index, snapshot_term, snapshot_bytes;
-    uint64_t log_bytes;    /* appended since the last snapshot, or since the start */
+    uint64_t log_bytes;        /* appended since the last snapshot, or since the start */
     int64_t snapshot_retry_ns; /* none before, after one that failed */
 };
 
@@ -129,13 +129,13 @@ struct raftd_proposal;
 typedef void raftd_applied_fn(struct raftd *rd, struct raftd_proposal *p,
                               const struct fsm_result *result);
 struct raftd_proposal {
-    struct bus_req *req;     /* to be answered; NULL for the server's own commands */
+    struct bus_req *req; /* to be answered; NULL for the server's own commands */
     raftd_applied_fn *fn;
-    struct strbuf command;   /* until it is proposed */
-    uint64_t index, term;    /* after */
-    char node_id[37];        /* node methods: whose heartbeat timer this is about */
-    char *warnings;          /* job registration: for the reply; owned */
-    void *user;              /* fn's */
+    struct strbuf command; /* until it is proposed */
+    uint64_t index, term;  /* after */
+    char node_id[37];      /* node methods: whose heartbeat timer this is about */
+    char *warnings;        /* job registration: for the reply; owned */
+    void *user;            /* fn's */
     /* The command is lost, or given back to its request: the leader's memory must follow. */
     void (*dropped)(struct raftd *rd, struct raftd_proposal *p);
     struct raftd_proposal *next;
@@ -192,7 +192,7 @@ void raftd_sched_member_failed(struct raftd *rd, const char *node_id);
 struct raftd_nodes;
 struct raftd_nodes *raftd_nodes_new(struct raftd *rd);
 struct raftd_nodes *raftd_nodes_free(struct raftd_nodes *n);
-void raftd_nodes_lead(struct raftd *rd);     /* leader and ready: every node gets a timer */
+void raftd_nodes_lead(struct raftd *rd); /* leader and ready: every node gets a timer */
 void raftd_nodes_unlead(struct raftd *rd);
 /* (Re)starts a node's timer. Returns the TTL that the node is told, ns. */
 int64_t raftd_nodes_beat(struct raftd *rd, const char *node_id);
@@ -220,7 +220,8 @@ bool raftd_members_address(const struct raftd *rd, uint64_t id,
 
 /* A server without a group: is it time to found one? */
 void raftd_found_consider(struct raftd *rd);
-/* A founder asks this server. True: it has no group and will found none but this one, for a while. */
+/* A founder asks this server. True: it has no group and will found none but this one, for a while.
+ */
 bool raftd_found_promise(struct raftd *rd, const char *founder_uuid);
 void raftd_found_sweep(struct raftd *rd); /* frees what was asked and answered */
 void raftd_found_fini(struct raftd *rd);
@@ -261,6 +262,9 @@ int raftd_bootstrap(struct raftd *rd, const struct raft_config *config, struct e
 bool raftd_has_group(const struct raftd *rd);
 /* Nothing in the log: this server has never been part of a group. */
 bool raftd_is_blank(const struct raftd *rd);
+/* 32 hex digits. */
+void raftd_group_text(const uint8_t group[static RAFTD_GROUP_ID_LEN],
+                      char out[static 2 * RAFTD_GROUP_ID_LEN + 1]);
 /* Takes the group's id over (a blank server that hears of its group), durably. */
 int raftd_group_adopt(struct raftd *rd, const uint8_t group[static RAFTD_GROUP_ID_LEN],
                       struct errtext *e);
@@ -286,11 +290,11 @@ int raftd_step_init(struct raftd *rd);
 
 struct raftd {
     struct svc_ctx *ctx;
-    struct bus_server *server;   /* ipc and tcp :4647 */
-    struct bus_client *routerd;  /* requests for other regions that came in on :4647 */
+    struct bus_server *server;  /* ipc and tcp :4647 */
+    struct bus_client *routerd; /* requests for other regions that came in on :4647 */
     struct raft *raft;
-    bool started;                /* the core runs: a blank server waits for its group */
-    uint64_t id;                 /* raft_id_from_uuid(node id) */
+    bool started;                      /* the core runs: a blank server waits for its group */
+    uint64_t id;                       /* raft_id_from_uuid(node id) */
     uint8_t group[RAFTD_GROUP_ID_LEN]; /* zeros: blank */
     char address[RAFT_ADDRESS_MAX];    /* advertised RPC address */
 
@@ -306,25 +310,25 @@ struct raftd {
     struct held_message *held, **held_end; /* messages that wait for write held_seq */
     size_t held_n;
     uint64_t held_seq;
-    struct strbuf frame;                   /* scratch */
-    struct raft_wire_in wire_in;           /* scratch */
+    struct strbuf frame;         /* scratch */
+    struct raft_wire_in wire_in; /* scratch */
     int64_t refused_log_ns;
 
     struct raftd_proposal *queued, **queued_end;
     size_t queued_n;
-    struct idmap proposed;       /* log index -> struct raftd_proposal */
+    struct idmap proposed; /* log index -> struct raftd_proposal */
 
     struct raftd_call *crowd; /* node clients with news, when there are many: see raftd_rpc.c */
     size_t crowd_n;
-    int64_t crowd_at_ns;      /* when the first of them is served */
+    int64_t crowd_at_ns;         /* when the first of them is served */
     struct raftd_call *runnable; /* reads to run at the end of this turn of the loop */
     struct raftd_call *calls;    /* every request that is not answered within its handler */
     uint64_t last_read_id;
-    struct idmap reads;          /* read id -> struct raftd_call */
+    struct idmap reads; /* read id -> struct raftd_call */
 
-    bool leader_changed;         /* held requests are to be looked at again */
-    bool ready;                  /* leader, and its first entry is applied: state is complete */
-    enum raft_role role;         /* as last seen */
+    bool leader_changed; /* held requests are to be looked at again */
+    bool ready;          /* leader, and its first entry is applied: state is complete */
+    enum raft_role role; /* as last seen */
     uint64_t leader;
 
     struct raftd_nodes *nodes;
@@ -338,7 +342,7 @@ struct raftd {
     int64_t promised_until_ns, found_after_ns;
     struct state_status_writer *status;
 
-    struct prng prng;            /* jitter only */
+    struct prng prng; /* jitter only */
     uv_timer_t tick, beat, hold_timer, crowd_timer;
     uv_idle_t idle;
     uv_check_t check;

@@ -70,6 +70,13 @@ static int write_synced(const char *path, const char *text, size_t n)
     return r;
 }
 
+void raftd_group_text(const uint8_t group[static RAFTD_GROUP_ID_LEN],
+                      char out[static 2 * RAFTD_GROUP_ID_LEN + 1])
+{
+    for (int i = 0; i < RAFTD_GROUP_ID_LEN; i++)
+        (void)snprintf(out + 2 * i, 3, "%02x", group[i]);
+}
+
 int raftd_group_adopt(struct raftd *rd, const uint8_t group[static RAFTD_GROUP_ID_LEN],
                       struct errtext *e)
 {
@@ -79,8 +86,7 @@ int raftd_group_adopt(struct raftd *rd, const uint8_t group[static RAFTD_GROUP_I
     char text[2 * RAFTD_GROUP_ID_LEN + 1];
     int r, fd;
 
-    for (int i = 0; i < RAFTD_GROUP_ID_LEN; i++)
-        (void)snprintf(text + 2 * i, 3, "%02x", group[i]);
+    raftd_group_text(group, text);
     r = write_synced(tmp, text, sizeof(text) - 1);
     if (r == 0 && rename(tmp, path) < 0)
         r = -errno;

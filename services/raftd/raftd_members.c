@@ -68,12 +68,6 @@ static bool of_own_region(const struct raftd *rd, const steppe_Member *m)
            uuid_valid(member_tag(m, "id"));
 }
 
-static void group_text(const struct raftd *rd, char out[static 2 * RAFTD_GROUP_ID_LEN + 1])
-{
-    for (int i = 0; i < RAFTD_GROUP_ID_LEN; i++)
-        (void)snprintf(out + 2 * i, 3, "%02x", rd->group[i]);
-}
-
 /* Its data are another group's, though it uses our region's name: never one of our servers. */
 static bool of_other_group(const struct raftd *rd, const steppe_Member *m)
 {
@@ -82,7 +76,7 @@ static bool of_other_group(const struct raftd *rd, const steppe_Member *m)
 
     if (!*theirs || !raftd_has_group(rd))
         return false;
-    group_text(rd, own);
+    raftd_group_text(rd->group, own);
     return strcmp(own, theirs) != 0;
 }
 
@@ -304,7 +298,7 @@ static void tell_group(struct raftd_members *m)
 
     if (!raftd_has_group(m->rd))
         return;
-    group_text(m->rd, own);
+    raftd_group_text(m->rd->group, own);
     for (pb_size_t i = 0; i < m->list.members_count; i++) {
         const steppe_Member *mem = &m->list.members[i];
 
@@ -320,7 +314,7 @@ static void warn_of_others(struct raftd_members *m)
 {
     char own[2 * RAFTD_GROUP_ID_LEN + 1];
 
-    group_text(m->rd, own);
+    raftd_group_text(m->rd->group, own);
     for (pb_size_t i = 0; i < m->list.members_count; i++) {
         const steppe_Member *mem = &m->list.members[i];
 

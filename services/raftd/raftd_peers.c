@@ -203,6 +203,21 @@ static bool join_group(struct raftd *rd, const struct raft_group *group)
     return true;
 }
 
+static void log_refused(const struct raftd *rd, const struct raft_buf *frame, int r)
+{
+    char own[2 * RAFTD_GROUP_ID_LEN + 1], theirs[2 * RAFTD_GROUP_ID_LEN + 1];
+    struct raft_group group;
+
+    if (r == -EPERM && raft_wire_group(frame, &group) == 0) {
+        raftd_group_text(rd->group, own);
+        raftd_group_text(group.bytes, theirs);
+        log_warn("raft message refused: it is of another raft group group=%s own=%s", theirs, own);
+        return;
+    }
+    log_warn("raft message refused: %s",
+             r == -EPROTONOSUPPORT ? "it is of another version" : "it is damaged");
+}
+
 void raftd_peers_receive(struct raftd *rd, struct bus_req *req)
 {
     struct raft_event ev = {.type = RAFT_EV_MESSAGE};
@@ -227,7 +242,5 @@ void raftd_peers_receive(struct raftd *rd, struct bus_req *req)
     if (r == 0 || clock_mono().ns < rd->refused_log_ns)
         return;
     rd->refused_log_ns = clock_mono().ns + LOG_EVERY_NS;
-    log_warn("raft message refused: %s", r == -EPERM             ? "it is of another raft group"
-                                         : r == -EPROTONOSUPPORT ? "it is of another version"
-                                                                 : "it is damaged");
+    log_refused(rd, frame, r);
 }

@@ -151,6 +151,25 @@ class IPv6(steppe.TestCase):
         e.start()
         wait_alive((w, e), ['west-1.west', 'east-2.east'])
 
+    def test_a_client_node(self):
+        s = self.server(1, 'west')
+        s.start()
+        s.wait_leader()
+        c = self.cluster.node('west-c1', 'west', self.cluster.addr(2, 1), server=False, client=True)
+        c.client_extra = '  servers = ["[::1]:%d"]' % s.rpc
+        c.start()
+        self.assertEqual([x['Name'] for x in s.wait_nodes(1)], ['west-c1'])
+        self.assertStatus(c.register(job('x')), 200)
+
+    def test_http_says_what_it_cannot(self):
+        """Debian's HTTP library knows IPv4 only: one line says so, and what to set."""
+        n = self.cluster.node('six', 'west', '::1')
+        n.start(wait=False)
+        line = wait_for('an answer or the reason', lambda: next(
+            (x for x in n.log().split('\n') if 'apid: ready' in x or 'built without IPv6' in x), None), WAIT)
+        if 'built without IPv6' in line:
+            self.assertIn('addresses.http is ::1', line)
+
     def test_a_region_of_three(self):
         s = [self.server(i + 1, 'west', expect=3) for i in range(3)]
         for n in s:
