@@ -96,6 +96,10 @@ class TasksCase(TestCase):
     def pid_in(self, alloc, *path):
         return int(wait_for('a pid in %s' % '/'.join(path), lambda: self.read(alloc, *path).strip(), LONG))
 
+    def counting(self):
+        """A task that writes a number each 50 ms."""
+        return task('t', 'echo $$ > pid; i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done')
+
     def send(self, a, name):
         """The way to the node has to be found again first."""
         said = []
@@ -332,11 +336,8 @@ def in_alloc(pid, alloc_id):
 
 
 class Survival(TasksCase):
-    """clientd dies; its tasks do not."""
-
-    def counting(self):
-        """A task that writes a number each 50 ms."""
-        return task('t', 'echo $$ > pid; i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done')
+    """clientd dies; its tasks do not. (Its supervisor waits longer after each death, until the servers give the node up:
+    a class with a node of its own for each few of them.)"""
 
     def test_kill_9(self):
         a = self.alloc(self.run_job(self.counting()))
@@ -353,33 +354,6 @@ class Survival(TasksCase):
         self.assertEqual(lines, [str(i + 1) for i in range(len(lines))]) # nothing lost, nothing twice
         self.send(a, 'SIGKILL')
         self.alloc(a['JobID'], 'failed')
-
-    def test_upgrade_and_restart_of_the_agent(self):
-        a = self.alloc(self.run_job(self.counting()))
-        pid = self.pid_in(a, 't', 'pid')
-        self.kill_clientd(signal.SIGTERM) # as an upgrade of the program does
-        self.node.stop()
-        before = len(self.log(a))
-        wait_for('more output without an agent', lambda: len(self.log(a)) > before, LONG)
-        self.node.start()
-        wait_for('the log to say so', lambda: 'allocations restored' in self.node.log_text(), LONG)
-        self.send(a, 'SIGCONT')
-        self.assertTrue(alive(pid))
-        lines = self.log(a).split('\n')[:-1]
-        self.assertEqual(lines, [str(i + 1) for i in range(len(lines))])
-        self.assertEqual(self.state(a)['Restarts'], 0)
-
-    def test_purged_job(self):
-        job = self.run_job(self.counting())
-        a = self.alloc(job)
-        pid = self.pid_in(a, 't', 'pid')
-        self.server.delete('/v1/job/%s?purge=true' % job)
-        wait_for('the task to be gone', lambda: not alive(pid), LONG)
-
-        def collected():
-            self.server.put('/v1/system/gc')
-            return not os.path.exists(self.dir(a))
-        wait_for('its folder to be removed', collected, LONG, 0.5)
 
     def test_ends_while_clientd_is_away(self):
         job = self.run_job(task('t', 'echo $$ > pid; while [ ! -e ../alloc/go ]; do sleep 0.05; done; exit 4'), kind='batch')
@@ -415,6 +389,10 @@ class Survival(TasksCase):
         wait_for('another run', lambda: self.pid_in(a, 't', 'pid') != pid, LONG)
         self.assertFalse(alive(pid))
         wait_for('its state', lambda: self.running_again(a), LONG)
+
+
+class NewLife(TasksCase):
+    """A clientd that finds things changed."""
 
     def test_stray(self):
         """The state of an allocation is lost: its task is ended, and started again as the servers wish."""
@@ -456,6 +434,35 @@ class Survival(TasksCase):
         self.stop_job(job)
         self.alloc(job, 'complete', 2 * LONG)
         self.assertFalse(alive(pid))
+
+
+class Upgrade(TasksCase):
+    def test_upgrade_and_restart_of_the_agent(self):
+        a = self.alloc(self.run_job(self.counting()))
+        pid = self.pid_in(a, 't', 'pid')
+        self.kill_clientd(signal.SIGTERM) # as an upgrade of the program does
+        self.node.stop()
+        before = len(self.log(a))
+        wait_for('more output without an agent', lambda: len(self.log(a)) > before, LONG)
+        self.node.start()
+        wait_for('the log to say so', lambda: 'allocations restored' in self.node.log_text(), LONG)
+        self.send(a, 'SIGCONT')
+        self.assertTrue(alive(pid))
+        lines = self.log(a).split('\n')[:-1]
+        self.assertEqual(lines, [str(i + 1) for i in range(len(lines))])
+        self.assertEqual(self.state(a)['Restarts'], 0)
+
+    def test_purged_job(self):
+        job = self.run_job(self.counting())
+        a = self.alloc(job)
+        pid = self.pid_in(a, 't', 'pid')
+        self.server.delete('/v1/job/%s?purge=true' % job)
+        wait_for('the task to be gone', lambda: not alive(pid), LONG)
+
+        def collected():
+            self.server.put('/v1/system/gc')
+            return not os.path.exists(self.dir(a))
+        wait_for('its folder to be removed', collected, LONG, 0.5)
 
 
 def change_boot_id(path):
