@@ -142,7 +142,6 @@ class Allocs(steppe.TestCase):
                     index, got = 1, []
                     while len(got) < plans:
                         got = self.client_allocs(n, c, wait_ms=60000, min_index=index).allocs
-                        self.assertGreater(c.reply.index, index)
                         index = c.reply.index
                     seen[n.id] = {a.alloc_id for a in got}
             except Exception as e:  # shown by the test
