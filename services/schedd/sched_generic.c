@@ -133,6 +133,10 @@ static void place(struct sched_ctx *c, const struct sched_want *w)
         sched_failed(c, g);
         return;
     }
+    if (w->prev && !w->destructive ? sched_plan_brimful(c) : sched_plan_full(c)) {
+        c->out->more = true;
+        return;
+    }
     /* Its predecessor's room is free for it; without a place for it the predecessor stays. */
     if (w->destructive) {
         sched_plan_stop(c, &(struct sched_stop){.alloc = w->prev, .description = SCHED_UPDATING});
@@ -156,13 +160,15 @@ static void place(struct sched_ctx *c, const struct sched_want *w)
 
 static void apply(struct sched_ctx *c, struct sched_reconcile_out *r)
 {
-    for (size_t i = 0; i < r->stops_n; i++)
+    for (size_t i = 0; i < r->stops_n && i < SCHED_STOPS_MAX; i++)
         sched_stop_alloc(c, &r->stops[i]);
-    for (size_t i = 0; i < r->updates_n; i++)
+    for (size_t i = 0; i < r->updates_n && !sched_plan_brimful(c); i++)
         sched_plan_update(c, sched_ctx_group(c, sched_text(r->updates[i].tg->name)),
                           r->updates[i].alloc);
-    for (size_t i = 0; i < r->notes_n; i++)
+    c->out->more |= c->out->placed_n < r->updates_n;
+    for (size_t i = 0; i < r->notes_n && i < SCHED_STOPS_MAX; i++)
         sched_plan_stop(c, &r->notes[i]);
+    c->out->more |= MAX(r->stops_n, r->notes_n) > SCHED_STOPS_MAX;
     for (size_t i = 0; i < r->groups_n; i++) {
         struct sched_group *g = sched_ctx_group(c, r->groups[i].group);
 

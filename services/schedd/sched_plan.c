@@ -7,6 +7,9 @@
 #include "sched_pb.h"
 #include "wire/wire.h"
 
+#define PLAN_BYTES (6u << 20) /* of a full plan; a command has 32 MiB */
+#define BRIM       4          /* so many times that is the end */
+
 void sched_plan_begin(struct sched_ctx *c)
 {
     const struct sched_in *in = c->in;
@@ -20,6 +23,17 @@ void sched_plan_begin(struct sched_ctx *c)
     sched_pb_text(c->plan, steppe_Plan_namespace_tag, c->ns);
     sched_pb_text(c->plan, steppe_Plan_job_id_tag, c->job_id);
     sched_pb_text(c->plan, steppe_Plan_region_tag, in->region);
+}
+
+bool sched_plan_full(const struct sched_ctx *c)
+{
+    return c->out->placed_n >= SCHED_PLACE_MAX || c->plan->len >= PLAN_BYTES;
+}
+
+bool sched_plan_brimful(const struct sched_ctx *c)
+{
+    return c->out->placed_n >= (size_t)BRIM * SCHED_PLACE_MAX ||
+           c->plan->len >= (size_t)BRIM * PLAN_BYTES;
 }
 
 /* ---- stops ---- */

@@ -26,7 +26,7 @@
 #define SCHED_RESCHEDULE_WINDOW_NS INT64_C(1000000000) /* that soon is now */
 #define SCHED_FOLLOWUP_BATCH_NS    INT64_C(5000000000) /* failures that share an evaluation */
 
-/* At most so many placements of a group come out at once; the rest is only counted. */
+/* At most so many new placements of a group come out at once; the rest is only counted. */
 #define SCHED_PLACE_MAX 4096
 
 struct sched_stop {

@@ -63,7 +63,10 @@ static const struct required *required_by_name(const struct system *s, const cha
 
 static void stop(struct system *s, const struct sched_alloc *a, const char *why, bool lost)
 {
-    sched_stop_alloc(s->c, &(struct sched_stop){.alloc = a, .description = why, .lost = lost});
+    if (s->c->stops_n >= SCHED_STOPS_MAX)
+        s->c->out->more = true;
+    else
+        sched_stop_alloc(s->c, &(struct sched_stop){.alloc = a, .description = why, .lost = lost});
 }
 
 /* ---- what is there ---- */
@@ -137,6 +140,10 @@ static void update(struct system *s)
         struct sched_group *g = sched_ctx_group(c, sched_text(up->tg->name));
         const struct image_node *node = image_node_find(c->im, up->alloc->node_id);
 
+        if (sched_plan_full(c)) {
+            c->out->more = true;
+            break;
+        }
         if (!changed(s, up) && sched_fits_in_place(c, g, up->alloc)) {
             sched_plan_update(c, g, up->alloc);
             continue;
@@ -204,8 +211,13 @@ static void place(struct system *s, const struct sched_want *w, uint32_t node)
     struct sched_ctx *c = s->c;
     struct sched_group *g = sched_ctx_group(c, sched_text(w->tg->name));
     struct sched_ask ask = {.only = node, .preempt = c->in->config.preempt_system};
-    struct sched_option *o = sched_select(c, g, &ask);
+    struct sched_option *o;
 
+    if (sched_plan_brimful(c)) {
+        c->out->more = true;
+        return;
+    }
+    o = sched_select(c, g, &ask);
     if (o)
         sched_plan_place(c, g, o, w);
     else if (c->metric.filtered > 0)

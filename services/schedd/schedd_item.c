@@ -146,6 +146,8 @@ static void on_result(struct schedd_item *it, const steppe_PlanResult *res)
         it->stage = SCHEDD_READY;
         schedd_wake(it->d);
     } else {
+        log_info("an evaluation has failed: others were faster each time eval=%s job=%s",
+                 it->eval.id, it->eval.job_id);
         finish(it, true);
     }
 }

@@ -172,6 +172,28 @@ START_TEST(test_more_than_a_plan_holds)
 }
 END_TEST
 
+/* Groups share a plan's bound; one that has failed keeps no other from its turn. */
+START_TEST(test_more_groups_than_a_plan_holds)
+{
+    steppe_TaskGroup *g;
+
+    (void)world_group(&w, "a", 5000);
+    w.tasks[0][0].resources.cpu = 5000; /* fits nowhere */
+    for (int i = 0; i < 2; i++) {
+        g = world_group(&w, i ? "c" : "b", 3000);
+        g->tasks[0].resources.cpu = g->tasks[0].resources.memory_mb = 1;
+        g->ephemeral_disk.size_mb = 1;
+    }
+    world_run(&w);
+    ck_assert_uint_eq(w.plan.place_count, SCHED_PLACE_MAX);
+    ck_assert_ptr_nonnull(place_named("job.b[2999]"));
+    ck_assert_ptr_nonnull(place_named("job.c[1000]"));
+    ck_assert(w.out.more);
+    world_finish(&w, false);
+    ck_assert_int_eq(failed_metric(&w, "a")->coalesced_failures, 4999);
+}
+END_TEST
+
 /* ---- nodes ---- */
 
 START_TEST(test_lost)
@@ -665,6 +687,7 @@ static TCase *cases(void)
     tcase_add_test(t, test_group_gone_and_job_stopped);
     tcase_add_test(t, test_huge_count);
     tcase_add_test(t, test_more_than_a_plan_holds);
+    tcase_add_test(t, test_more_groups_than_a_plan_holds);
     tcase_add_test(t, test_lost);
     tcase_add_test(t, test_lost_after_a_while);
     tcase_add_test(t, test_migrate);
