@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """Where nodes meet: addresses for the own region and for others, IPv6, names, commands, tries."""
 
+import contextlib
 import os
 import socket
 import struct
@@ -195,10 +196,20 @@ class IPv6(steppe.TestCase):
         self.assertNotIn('UDP', ''.join(x for x in w.log().split('\n') if 'error' in x and 'serfd' in x))
 
 
+TAKEN = set()
+
+
 def free_port():
-    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as s:
-        s.bind(('::1', 0))
-        return s.getsockname()[1]
+    """Free for TCP and UDP on ::1, and not given before."""
+    while True:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as s, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as u:
+            s.bind(('::1', 0))
+            port = s.getsockname()[1]
+            with contextlib.suppress(OSError):
+                u.bind(('::1', port))
+                if port not in TAKEN:
+                    TAKEN.add(port)
+                    return port
 
 
 @unittest.skipIf(steppe.is_nomad(), 'ours')
