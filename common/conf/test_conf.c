@@ -131,6 +131,19 @@ static const struct {
     {"advertise { rpc = \"1.2.3.4:99999\" }",
      EL "@:1: advertise.rpc: \"1.2.3.4:99999\" has a port that is not 1 to 65535"},
     {"advertise { rpc = \"1.2.3\" }", EL "@:1: advertise.rpc: \"1.2.3\" is not an address"},
+    {"server { federation_id = \"a b\" }",
+     EL "@:1: server.federation_id: Federation_id contains invalid characters"},
+    {"server { join_allow = [\"10.0.0.0/33\"] }",
+     EL "@:1: server.join_allow: \"10.0.0.0/33\" has a prefix that is no number of bits of such an "
+        "address"},
+    {"server { join_allow = [\"::/129\"] }",
+     EL "@:1: server.join_allow: \"::/129\" has a prefix that is no number of bits of such an "
+        "address"},
+    {"server { join_allow = [\"home\"] }",
+     EL "@:1: server.join_allow: \"home\" is not an address or ADDRESS/BITS"},
+    {"server { retry_join = [\"exec= \"] }",
+     EL "@:1: server.retry_join: \"exec= \" names no command"},
+    {"client { servers = [\"exec=ls\"] }", EL "@:1: client.servers: \"exec=ls\" is not an address"},
     {"server { start_join = [\"a\",\n \"b:x\"] }",
      EL "@:2: server.start_join: \"b:x\" has a port that is not 1 to 65535"},
     {"server { retry_join = [\"provider=aws\"] }",
@@ -421,6 +434,30 @@ START_TEST(test_dev)
 }
 END_TEST
 
+START_TEST(test_guards_and_wan)
+{
+    struct errtext e;
+    struct conf *c;
+    const char *file =
+        put("g.hcl", "data_dir = \"/d\"\nbind_addr = \"10.0.0.1\"\nadvertise {\n"
+                     "  serf_wan = \"198.51.100.1\"\n  rpc_wan = \"[2001:db8::1]:14647\"\n}\n"
+                     "server {\n  enabled = true\n  federation_id = \"blue\"\n"
+                     "  federation_accept = [\"none\", \"old\"]\n"
+                     "  join_allow = [\"10.0.0.0/8\", \"fd00::/8\", \"1.2.3.4\"]\n"
+                     "  retry_join = [\"exec=/bin/servers -x\", \"[::1]:5\"]\n}\n");
+
+    ck_assert_msg(load(&c, &e, "-config", file, NULL) == 0, "%s", e.text);
+    ck_assert_str_eq(c->advertise.serf, "10.0.0.1:4648");
+    ck_assert_str_eq(c->advertise_wan.serf, "198.51.100.1:4648");
+    ck_assert_str_eq(c->advertise_wan.rpc, "[2001:db8::1]:14647");
+    ck_assert_str_eq(c->server.federation_id, "blue");
+    ck_assert_uint_eq(c->server.federation_accept.n, 2);
+    ck_assert_uint_eq(c->server.join_allow.n, 3);
+    ck_assert_str_eq(c->server.join.retry_join.items[0], "exec=/bin/servers -x");
+    conf_free(c);
+}
+END_TEST
+
 START_TEST(test_compare)
 {
     struct conf_list applied, fixed;
@@ -572,6 +609,7 @@ int main(void)
     tcase_add_test(t, test_json);
     tcase_add_test(t, test_merge_folder);
     tcase_add_test(t, test_dev);
+    tcase_add_test(t, test_guards_and_wan);
     tcase_add_test(t, test_compare);
     tcase_add_test(t, test_dump_hides_the_key);
     tcase_add_test(t, test_node_id);
