@@ -70,7 +70,7 @@ int state_deployment_list(struct store_txn *t, const char *ns, const char *prefi
     if (page)
         page->more = false;
     if (r)
-        return err_prefix(e, r, "deployment lookup failed: index error");
+        return err_prefix(e, r, "index error");
     m->found = true;
     r = state_table_index(t, STATE_DEPLOYMENTS, &m->index);
     if (r || strcmp(p.text, "none") == 0)

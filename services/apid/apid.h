@@ -118,6 +118,9 @@ bool apid_env(struct apid_req *r, unsigned method, steppe_Request *env);
  * error answer is set. */
 bool apid_call(struct apid_req *r, const steppe_Request *env, const void *body, size_t len,
                uint8_t **ret_body, size_t *ret_len);
+/* The call has failed with a status that Nomad does not give the errors of this method: it is 500, and
+ * marked when another server found it. */
+void apid_uncoded(struct apid_req *r, const steppe_Request *env);
 /* Same with a nanopb message as the body. */
 bool apid_call_msg(struct apid_req *r, const steppe_Request *env, const pb_msgdesc_t *fields,
                    const void *msg, uint8_t **ret_body, size_t *ret_len);

@@ -10,6 +10,19 @@
 #include "rpc.pb.h"
 #include "wire/wire.h"
 
+/* Nomad takes a bad value for false here. */
+static bool param_all(struct apid_req *r)
+{
+    bool bad, all = apid_param_bool(r, "all", &bad);
+
+    if (bad) {
+        strbuf_reset(&r->out);
+        r->status = 0;
+        r->content_type = NULL;
+    }
+    return all && !bad;
+}
+
 /* A read whose request is a message of its own; the list's items are rendered. */
 static void read_list(struct apid_req *r, unsigned method, const pb_msgdesc_t *fields,
                       const void *msg, const struct json_type *type)
@@ -168,12 +181,10 @@ void apid_allocation(struct apid_req *r)
 void apid_job_allocations(struct apid_req *r, const char *id)
 {
     steppe_JobAllocationsRequest msg = {.job_id = (char *)id};
-    bool bad;
 
-    msg.all = apid_param_bool(r, "all", &bad);
-    if (!bad)
-        read_list(r, RPC_JOB_ALLOCATIONS, steppe_JobAllocationsRequest_fields, &msg,
-                  &steppe_AllocListStub_json);
+    msg.all = param_all(r);
+    read_list(r, RPC_JOB_ALLOCATIONS, steppe_JobAllocationsRequest_fields, &msg,
+              &steppe_AllocListStub_json);
 }
 
 void apid_eval_allocations(struct apid_req *r, const char *id)
@@ -191,12 +202,10 @@ void apid_node_allocations(struct apid_req *r, const char *id)
 void apid_job_deployments(struct apid_req *r, const char *id)
 {
     steppe_JobAllocationsRequest msg = {.job_id = (char *)id};
-    bool bad;
 
-    msg.all = apid_param_bool(r, "all", &bad);
-    if (!bad)
-        read_list(r, RPC_JOB_DEPLOYMENTS, steppe_JobAllocationsRequest_fields, &msg,
-                  &steppe_Deployment_json);
+    msg.all = param_all(r);
+    read_list(r, RPC_JOB_DEPLOYMENTS, steppe_JobAllocationsRequest_fields, &msg,
+              &steppe_Deployment_json);
 }
 
 void apid_job_deployment(struct apid_req *r, const char *id)
@@ -221,6 +230,25 @@ void apid_job_deployment(struct apid_req *r, const char *id)
 static const char *const later_verbs[] = {"fail/", "pause/", "promote/", "unblock/",
                                           "allocation-health/"};
 
+static void later_verb(struct apid_req *r, const char *verb, const char *id)
+{
+    _cleanup_(strbuf_fini) struct strbuf req = STRBUF_INIT;
+    _cleanup_(freep) uint8_t *body = NULL;
+    steppe_Request env;
+    size_t len;
+    bool found;
+
+    apid_id_body(id, &req);
+    if (!apid_env(r, RPC_DEPLOYMENT_GET, &env))
+        return;
+    found = apid_call(r, &env, req.data, req.len, &body, &len);
+    if (found)
+        apid_error(r, 501, "%.*s of a deployment is not part of this release",
+                   (int)strlen(verb) - 1, verb);
+    else
+        apid_uncoded(r, &env);
+}
+
 void apid_deployment(struct apid_req *r)
 {
     const char *rest = apid_path_rest(r, "/v1/deployment/");
@@ -232,8 +260,7 @@ void apid_deployment(struct apid_req *r)
         if (strncmp(rest, later_verbs[i], n) != 0)
             continue;
         if (r->method & (APID_PUT | APID_POST))
-            apid_error(r, 501, "%.*s of a deployment is not part of this release", (int)n - 1,
-                       rest);
+            later_verb(r, later_verbs[i], rest + n);
         else
             apid_error(r, 405, "Invalid method");
         return;

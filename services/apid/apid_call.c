@@ -145,11 +145,23 @@ bool apid_call(struct apid_req *r, const steppe_Request *env, const void *body, 
     if (r->reply.code != 0) {
         free(*ret_body);
         *ret_body = NULL;
-        r->meta =
-            r->reply.code == 404 && r->reply.index > 0; /* a missing object has an index too */
+        /* A missing object has an index too. */
+        r->meta = r->reply.code == 404 && query_known(env->method);
         return apid_error(r, (int)r->reply.code, "%s", r->reply.error);
     }
     return true;
+}
+
+void apid_uncoded(struct apid_req *r, const steppe_Request *env)
+{
+    bool far = !r->a->status || strcmp(env->region, r->a->ctx->conf->region) != 0;
+    _cleanup_(freep) char *text = NULL;
+
+    r->meta = false;
+    if (r->status < 400 || r->status > 499 || r->status == 429)
+        return;
+    text = xstrdup(r->out.data ? r->out.data : "");
+    apid_error(r, 500, "%s%s", far ? "rpc error: " : "", text);
 }
 
 bool apid_call_msg(struct apid_req *r, const steppe_Request *env, const pb_msgdesc_t *fields,

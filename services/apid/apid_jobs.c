@@ -194,9 +194,12 @@ static void send_evaluate(struct apid_req *r, const steppe_JobEvaluateRequest *m
     steppe_Request env;
     size_t len;
 
-    if (!apid_env(r, RPC_JOB_EVALUATE, &env) ||
-        !apid_call_msg(r, &env, steppe_JobEvaluateRequest_fields, msg, &body, &len))
+    if (!apid_env(r, RPC_JOB_EVALUATE, &env))
         return;
+    if (!apid_call_msg(r, &env, steppe_JobEvaluateRequest_fields, msg, &body, &len)) {
+        apid_uncoded(r, &env);
+        return;
+    }
     r->index_only = true;
     apid_render(r, &steppe_JobRegisterResponse_json, false, body, len);
 }
@@ -281,17 +284,30 @@ void apid_eval(struct apid_req *r)
         apid_read_object(r, RPC_EVAL_GET, rest, &steppe_Evaluation_json, false);
 }
 
+#define SEARCH_CONTEXTS                                                                            \
+    "context must be one of [allocs jobs nodes evals deployment plugins volumes scaling_policy "   \
+    "namespaces] or 'all' for all contexts; got \"\""
+
 void apid_search(struct apid_req *r)
 {
     _cleanup_(strbuf_fini) struct strbuf req = STRBUF_INIT;
     _cleanup_(freep) uint8_t *body = NULL;
     steppe_SearchRequest msg = {0};
+    steppe_SearchResponse whole = {0};
     steppe_Request env;
     size_t len;
     int err;
 
     if (!decode_body(r, &steppe_SearchRequest_json, &msg))
         return;
+    if (!msg.context || !msg.context[0]) {
+        pb_release(steppe_SearchRequest_fields, &msg);
+        if (!apid_env(r, RPC_SEARCH_PREFIX, &env))
+            return;
+        apid_error(r, 400, SEARCH_CONTEXTS);
+        apid_uncoded(r, &env);
+        return;
+    }
     err = wire_encode(steppe_SearchRequest_fields, &msg, &req);
     pb_release(steppe_SearchRequest_fields, &msg);
     if (err < 0) {
@@ -302,7 +318,13 @@ void apid_search(struct apid_req *r)
         !apid_read(r, &env, req.data, req.len, &body, &len))
         return;
     r->meta = true;
-    apid_render(r, &steppe_SearchResponse_json, false, body, len);
+    /* What the state does not know: another part of the message, behind the first. */
+    whole.last_contact = (int64_t)r->reply.last_contact_ms * NS_PER_MS;
+    whole.known_leader = r->reply.known_leader;
+    strbuf_reset(&req);
+    strbuf_add(&req, body ? body : (uint8_t *)"", len);
+    (void)wire_encode(steppe_SearchResponse_fields, &whole, &req);
+    apid_render(r, &steppe_SearchResponse_json, false, req.data, req.len);
 }
 
 /* ---- texts to jobs, without the cluster ---- */

@@ -9,6 +9,19 @@
 #include "rpc.pb.h"
 #include "wire/wire.h"
 
+#define UUID_LEN 36
+
+/* Errors of these have no code in Nomad: all are 500. */
+static bool call_uncoded(struct apid_req *r, const steppe_Request *env, const pb_msgdesc_t *fields,
+                         const void *msg, uint8_t **ret_body, size_t *ret_len)
+{
+    bool ok = apid_call_msg(r, env, fields, msg, ret_body, ret_len);
+
+    if (!ok)
+        apid_uncoded(r, env);
+    return ok;
+}
+
 static void eligibility(struct apid_req *r, const char *id)
 {
     _cleanup_(freep) uint8_t *body = NULL;
@@ -26,7 +39,7 @@ static void eligibility(struct apid_req *r, const char *id)
     }
     free(msg.node_id);
     msg.node_id = xstrdup(id);
-    ok = apid_call_msg(r, &env, steppe_NodeEligibilityRequest_fields, &msg, &body, &len);
+    ok = call_uncoded(r, &env, steppe_NodeEligibilityRequest_fields, &msg, &body, &len);
     pb_release(steppe_NodeEligibilityRequest_fields, &msg);
     if (!ok)
         return;
@@ -42,7 +55,7 @@ static void purge(struct apid_req *r, const char *id)
     size_t len;
 
     if (!apid_env(r, RPC_NODE_DEREGISTER, &env) ||
-        !apid_call_msg(r, &env, steppe_NodeSpecificRequest_fields, &msg, &body, &len))
+        !call_uncoded(r, &env, steppe_NodeSpecificRequest_fields, &msg, &body, &len))
         return;
     r->index_only = true;
     apid_render(r, &steppe_NodeUpdateResponse_json, false, NULL, 0);
@@ -54,27 +67,32 @@ static void evaluate(struct apid_req *r, const char *id)
     _cleanup_(freep) uint8_t *body = NULL;
     steppe_NodeSpecificRequest msg = {.node_id = (char *)id};
     steppe_NodeEvaluateResponse rep;
-    steppe_NodeUpdateResponse out = {0};
     struct errtext e;
     steppe_Request env;
     size_t len;
 
+    if (strlen(id) != UUID_LEN) {
+        apid_error(r, 500, "node lookup failed: index error: UUID must be %d characters", UUID_LEN);
+        return;
+    }
     if (!apid_env(r, RPC_NODE_EVALUATE, &env) ||
-        !apid_call_msg(r, &env, steppe_NodeSpecificRequest_fields, &msg, &body, &len))
+        !call_uncoded(r, &env, steppe_NodeSpecificRequest_fields, &msg, &body, &len))
         return;
     if (wire_decode(steppe_NodeEvaluateResponse_fields, body, len, &rep, sizeof(rep), &e) < 0) {
         apid_error(r, 500, "%s", e.text);
         return;
     }
-    out.index = rep.index;
-    out.node_modify_index = rep.node_modify_index;
-    out.eval_create_index = rep.eval_create_index;
-    out.eval_ids = rep.eval_ids;
-    out.eval_ids_count = rep.eval_ids_count;
     r->index_only = true;
-    if (json_encode(&steppe_NodeUpdateResponse_json, &out, apid_pretty(r) ? JSON_PRETTY : 0,
-                    &r->out) < 0)
-        apid_error(r, 500, "the answer cannot be written as JSON");
+    strbuf_adds(&r->out, "{\"HeartbeatTTL\":0,\"EvalIDs\":");
+    for (pb_size_t i = 0; i < rep.eval_ids_count; i++)
+        strbuf_addf(&r->out, "%s\"%s\"", i ? "," : "[", rep.eval_ids[i]);
+    strbuf_adds(&r->out, rep.eval_ids_count ? "]" : "null");
+    strbuf_addf(&r->out,
+                ",\"EvalCreateIndex\":%llu,\"NodeModifyIndex\":%llu,\"LeaderRPCAddr\":\"\","
+                "\"NumNodes\":0,\"Servers\":[],\"Features\":0,\"Index\":%llu,\"LastContact\":0,"
+                "\"KnownLeader\":false}",
+                (unsigned long long)rep.eval_create_index,
+                (unsigned long long)rep.node_modify_index, (unsigned long long)rep.index);
     pb_release(steppe_NodeEvaluateResponse_fields, &rep);
 }
 
@@ -116,6 +134,11 @@ void apid_node(struct apid_req *r)
     } else if (apid_cut_suffix(rest, "/evaluate", &id)) {
         if (put)
             evaluate(r, id);
+        else
+            apid_error(r, 405, "Invalid method");
+    } else if (apid_cut_suffix(rest, "/drain", &id)) {
+        if (put)
+            apid_error(r, 501, "drain is not part of this release");
         else
             apid_error(r, 405, "Invalid method");
     } else if (apid_cut_suffix(rest, "/purge", &id)) {

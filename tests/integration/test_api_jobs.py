@@ -4,6 +4,7 @@ Nomad's answers. The nodes are simulated: they say that tasks run, and start non
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -49,7 +50,8 @@ def end(p):
 def running(server, job_id, count):
     def look():
         found = server.get('/v1/job/%s/allocations' % job_id).json()
-        return found if [a['ClientStatus'] for a in found if a['DesiredStatus'] == 'run'] == ['running'] * count else None
+        states = [a['ClientStatus'] for a in found if a['DesiredStatus'] == 'run']
+        return found if states == ['running'] * count else None
     return wait_for('%d allocations of %s' % (count, job_id), look, 40)
 
 
@@ -125,11 +127,11 @@ class Jobs(steppe.TestCase):
         full = self.e.get('/v1/allocations?resources=true&task_states=false').json()[0]
         self.assertEqual(full['AllocatedResources']['Tasks']['t']['Cpu']['CpuShares'], 20)
         self.assertIsNone(full['TaskStates'])
-        for path in ('/v1/allocations?resources=x', '/v1/allocations?task_states=x', '/v1/job/sleeper/allocations?all=x',
-                     '/v1/job/sleeper/deployments?all=x', '/v1/nodes?resources=x'):
+        for path in ('/v1/allocations?resources=x', '/v1/allocations?task_states=x', '/v1/nodes?resources=x'):
             r = self.e.get(path)
             self.assertStatus(r, 500)
             self.assertIn('strconv.ParseBool: parsing "x": invalid syntax', r.text)
+        self.assertStatus(self.e.get('/v1/job/sleeper/allocations?all=x'), 200)  # as Nomad
         node = self.e.get('/v1/nodes').json()[0]
         self.assertNotIn('NodeResources', node)
         node = self.e.get('/v1/nodes?resources=true').json()[0]
@@ -150,11 +152,20 @@ class Jobs(steppe.TestCase):
                 ('GET', '/v1/deployment/x', None, 500,
                  'deployment lookup failed: index error: UUID must be 36 characters'),
                 ('PUT', '/v1/deployment/' + NO_UUID, None, 405, 'Invalid method'),
-                ('PUT', '/v1/job/nope/evaluate', None, 404, 'job not found'),
+                ('PUT', '/v1/job/nope/evaluate', None, 500, 'job not found'),
                 ('GET', '/v1/job/sleeper/evaluate', None, 405, 'Invalid method'),
                 ('PUT', '/v1/job/sleeper/evaluate', {}, 400, 'Job ID must be specified'),
                 ('PUT', '/v1/job/sleeper/evaluate', {'JobID': 'other'}, 400, 'JobID not same as job name'),
-                ('PUT', '/v1/node/%s/evaluate' % NO_UUID, None, 404, 'node not found'),
+                ('PUT', '/v1/node/%s/evaluate' % NO_UUID, None, 500, 'node not found'),
+                ('PUT', '/v1/node/%s/purge' % NO_UUID, None, 500, 'node not found'),
+                ('PUT', '/v1/node/%s/eligibility' % NO_UUID, {'Eligibility': 'x'}, 500,
+                 'invalid scheduling eligibility "x"'),
+                ('PUT', '/v1/deployment/fail/' + NO_UUID, None, 500, 'deployment not found'),
+                ('GET', '/v1/deployments?prefix=zz', None, 500,
+                 "index error: Invalid UUID: encoding/hex: invalid byte: U+007A 'z'"),
+                ('PUT', '/v1/search', {'Prefix': 'a'}, 500,
+                 'context must be one of [allocs jobs nodes evals deployment plugins volumes scaling_policy '
+                 'namespaces] or \'all\' for all contexts; got ""'),
                 ('GET', '/v1/node/%s/evaluate' % NO_UUID, None, 405, 'Invalid method'),
                 ('POST', '/v1/system/gc', None, 405, 'Invalid method'),
                 ('GET', '/v1/system/gc', None, 405, 'Invalid method')):
@@ -166,7 +177,8 @@ class Jobs(steppe.TestCase):
             self.assertStatus(r, status, text)
 
     def test_evaluate(self):
-        r = self.w.put('/v1/job/sleeper/evaluate?region=east', {'JobID': 'sleeper', 'EvalOptions': {'ForceReschedule': True}})
+        body = {'JobID': 'sleeper', 'EvalOptions': {'ForceReschedule': True}}
+        r = self.w.put('/v1/job/sleeper/evaluate?region=east', body)
         self.assertStatus(r, 200)
         self.assertEqual(r.index(), r.json()['Index'])
         e = wait_for('the evaluation to end', lambda: (lambda e: e if e['Status'] == 'complete' else None)(
@@ -213,6 +225,67 @@ class Jobs(steppe.TestCase):
     def test_collect(self):
         self.assertStatus(self.e.put('/v1/system/gc', {}), 200, '')
         self.assertStatus(self.e.put('/v1/system/reconcile/summaries'), 200, '')
+
+
+
+class Cases(steppe.TestCase):
+    """tests/golden/api/jobs_cases.json: 184 requests and what a real 1.1.0 said, server and client in one agent."""
+
+    IGNORE = [r'.*\.Events.*', r'.*\.DeploymentStatus', r'.*\.DeploymentID', r'.*\.NetworkStatus',
+              r'.*\.Config\..*', r'.*\.Networks', r'.*\.NodeNetworks', r'.*\.Host(Volumes|Networks)',
+              r'.*CSI\w+Plugins', r'.*\.TaskHandle',
+              r'.*\.ReservableCpuCores', r'.*\.Matches.*', r'.*\.Servers', r'.*\.Attributes.*', r'.*\.Drivers.*',
+              r'.*\.TaskGroups\[\]\.(Migrate|Update)']  # null for the batch job
+
+    def setUp(self):
+        super().setUp()
+        c = self.cluster
+        self.n = c.node('n1', 'west', c.addr(1, 1), client=True)
+        self.n.servers = [self.n.addr]
+        self.n.extra += '\nplugin "raw_exec" {\n  config {\n    enabled = true\n  }\n}'
+        self.n.start()
+        self.n.wait_leader()
+        self.n.wait_nodes(1)
+        self.assertStatus(self.n.register(job('cmp', count=2)), 200)
+        self.assertStatus(self.n.register(job('batch', Type='batch', command='/bin/true', args=[])), 200)
+        a = running(self.n, 'cmp', 2)[0]
+        wait_for('the batch job', lambda: [x['ClientStatus'] for x in self.n.get('/v1/job/batch/allocations').json()]
+                 == ['complete'], 60)
+        self.ids = {'A': a['ID'], 'E': a['EvalID'], 'N': a['NodeID'], 'D': NO_UUID, 'U': NO_UUID}
+
+    def fill(self, text, before='(?<=[/=])'):
+        """A E N D U stand for ids of an allocation ...; A1 for its first eight digits."""
+        text = re.sub(before + r'([AEND])1(?=$|[&?x])', lambda m: self.ids[m[1]][:8], text)
+        text = text.replace('=AP', '=' + self.ids['A'][:7])
+        return re.sub(r'(?<=/)([AENDU])(?=$|[/?])', lambda m: self.ids[m[1]], text)
+
+    def test_cases(self):
+        with open(os.path.join(steppe.GOLDEN, 'api', 'jobs_cases.json')) as f:
+            cases = json.load(f)
+        for c in cases:
+            body = c['body']
+            if isinstance(body, dict) and 'Prefix' in body:
+                body = dict(body, Prefix=self.fill(body['Prefix'], '^'))
+            r = self.n.request(c['method'], self.fill(c['path']), body)
+            with self.subTest('%s %s %s' % (c['method'], c['path'], c['body'])):
+                self.assertEqual(r.status, c['status'], r.text[:200])
+                self.assertEqual(r.headers['Content-Type'] or '', c['type'])
+                self.assertEqual('X-Nomad-Index' in r.headers, c['index'])
+                self.assertEqual('X-Nomad-LastContact' in r.headers, c['meta'])
+                self.same(r.text, c['text'])
+
+    def same(self, got, want):
+        try:
+            got, want = json.loads(got), json.loads(want)
+        except ValueError:
+            self.assertEqual(*(re.sub('[0-9a-f]{8}-[0-9a-f-]{27}', 'ID', x) for x in (self.name(got), want)))
+            return
+        self.assertEqual(shape.diff(want, got, ignore=self.IGNORE), [])
+
+    def name(self, text):
+        for k in 'AEN':
+            text = text.replace(self.ids[k], '<%s>' % k)
+        return text
 
 
 if __name__ == '__main__':
