@@ -19,9 +19,10 @@ import sim  # noqa: E402
 import steppe  # noqa: E402
 from steppe import wait_for  # noqa: E402
 
-FAST = '\n'.join(['  min_heartbeat_ttl = "1s"', '  heartbeat_grace = "1s"', '  max_heartbeats_per_second = 1000',
-                  '  failover_heartbeat_ttl = "10s"'])
-SETTLED = 45  # s: until what has to happen has happened
+# Nodes that fall silent are seen soon, but not so soon that a slow machine's are taken for silent.
+FAST = '\n'.join(['  min_heartbeat_ttl = "4s"', '  heartbeat_grace = "6s"', '  max_heartbeats_per_second = 1000',
+                  '  failover_heartbeat_ttl = "20s"'])
+SETTLED = 60  # s: until what has to happen has happened
 CPU = 1000    # of each node; memory, too
 
 
@@ -333,17 +334,23 @@ class Chaos(Schedulers):
     def kill_something(self, rnd):
         what = rnd.choice(['schedd', 'schedd', 'raftd', 'routerd'])
         node = rnd.choice(self.region.servers)
-        if what == 'raftd' and rnd.random() < 0.7:
-            node = self.region.leader_node()
         try:
+            if what == 'raftd' and rnd.random() < 0.7:
+                node = self.region.leader_node(2)
             node.kill_service(what)
-        except (KeyError, ProcessLookupError):
-            pass  # not up again yet
+        except (KeyError, ProcessLookupError, steppe.Timeout):
+            pass  # not up again yet, or nobody leads
 
     def settled(self):
-        summaries = {j['ID']: j['JobSummary']['Summary']['g'] for j in self.s.get('/v1/jobs').json()}
-        got = {j: (x['Running'], x['Starting'], x['Queued']) for j, x in summaries.items()}
-        return got == {'c%d' % i: (40, 0, 0) for i in range(self.jobs)} or None
+        """Each name of each job once, of its newest version, running, and nothing else."""
+        jobs = self.s.get('/v1/jobs').json()
+        versions = {j['ID']: self.s.get('/v1/job/' + j['ID']).json()['Version'] for j in jobs}
+        groups = {j['ID']: j['JobSummary']['Summary']['g'] for j in jobs}
+        if any((x['Running'], x['Starting'], x['Queued']) != (40, 0, 0) for x in groups.values()):
+            return None
+        live = sim.live(self.s.get('/v1/allocations').json())
+        got = collections.Counter((a['Name'], a['JobVersion']) for a in live)
+        return got == {('c%d.g[%d]' % (i, k), versions['c%d' % i]): 1 for i in range(self.jobs) for k in range(40)} or None
 
     def test_nothing_twice_nothing_beyond(self):
         rnd = random.Random(self.seed)
@@ -372,12 +379,6 @@ class Chaos(Schedulers):
             raise AssertionError('seed %d: %s\n%s' % (self.seed, e, json.dumps(evals)[:3000]))
         allocs = self.s.get('/v1/allocations').json()
         self.assertEqual((self.wrong, self.beyond(allocs)), ([], set()), 'seed %d' % self.seed)
-        names = collections.Counter(a['Name'] for a in sim.live(allocs))
-        self.assertEqual(names, {'c%d.g[%d]' % (i, k): 1 for i in range(self.jobs) for k in range(40)},
-                         'seed %d' % self.seed)
-        live = sim.live(allocs)
-        self.assertEqual(len(live), 240, 'seed %d' % self.seed)
-        self.assertEqual({a['JobVersion'] for a in live} >= {0}, False)
         pids = [s.service_pids()['schedd'] for s in self.region.servers]
         self.assertEqual(len(pids), 3)
         for p in pids:
