@@ -587,7 +587,7 @@ class Chaos(TestCase):
             region = c.region('west', clients=2, client_args={'extra': RAW_EXEC})
             wanted = {}
             for _ in range(40):
-                what = rng.choice(['job', 'job', 'clientd', 'clientd', 'taskd', 'routerd', 'freeze', 'node'])
+                what = rng.choice(['job', 'job', 'clientd', 'clientd', 'taskd', 'routerd', 'freeze', 'node', 'power'])
                 getattr(self, 'do_' + what)(rng, region, wanted, mark)
                 time.sleep(rng.random() * 0.5) # not for anything: so that it hits different moments
             bad = []
@@ -659,6 +659,12 @@ class Chaos(TestCase):
         node.proc.wait()
         for pid in pids:
             wait_for('its end', lambda p=pid: not alive(p), LONG)
+        node.start()
+
+    def do_power(self, rng, region, wanted, mark):
+        """All of a node dies, taskd and tasks too (those that its clientd started)."""
+        node = rng.choice(region.clients)
+        node.kill()
         node.start()
 
     def check(self, server, wanted, mark):
