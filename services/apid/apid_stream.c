@@ -487,8 +487,8 @@ void apid_client_stream(struct apid_req *r, const steppe_ClientCall *call,
     if (!reader || (w != WAIT_PART && st->headed) || (rep.code != 0 && st->headed)) {
         r->close = r->streamed = true;
         if (reader && w != WAIT_GONE)
-            log_info("a node's answer was broken off path=\"%s\" code=%u error=\"%s\"", r->path,
-                     rep.code, rep.error);
+            log_info("a node's answer was broken off path=\"%s\" error=\"%s\"", r->path,
+                     w == WAIT_STOPPING ? "the HTTP gateway is stopping" : rep.error);
         break_off(st);
     } else if (w != WAIT_PART || rep.code != 0) {
         set_error(r, w, &rep);

@@ -117,8 +117,6 @@ void raftd_rpc_fini(struct raftd *rd);
 void raftd_rpc_stopping(struct bus_req *req);
 /* Known leader and age of its last word. */
 void raftd_rpc_meta(struct raftd *rd, steppe_Reply *rep);
-/* Passes a request to the leader; takes it. */
-void raftd_rpc_to_leader(struct raftd *rd, struct bus_req *req);
 /* Puts a request (back) on the list of those that wait for a leader to do its work. */
 void raftd_rpc_hold(struct raftd *rd, struct bus_req *req);
 

@@ -264,11 +264,6 @@ static void to_leader(struct raftd_call *c)
         hold(c);
 }
 
-void raftd_rpc_to_leader(struct raftd *rd, struct bus_req *req)
-{
-    to_leader(call_new(rd, req));
-}
-
 /* ---- reads ---- */
 
 static void make_runnable(struct raftd_call *c)

@@ -140,7 +140,7 @@ static void on_passed(void *user, int err, const steppe_Reply *rep, const uint8_
         seek_sweep(s);
         return;
     }
-    if (!s->stream && (err != 0 || rep->code == RAFTD_CODE_NOT_LEADER)) {
+    if (!s->stream && s->node_id[0] && (err != 0 || rep->code == RAFTD_CODE_NOT_LEADER)) {
         nobody(s); /* it was there a moment ago */
     } else if (err != 0) {
         seek_fail(s, 500, true, "the connection to the node's server was lost");
@@ -151,11 +151,13 @@ static void on_passed(void *user, int err, const steppe_Reply *rep, const uint8_
     seek_sweep(s);
 }
 
-static void pass(struct seek *s, struct raftd_peer *p)
+/* final: it answers or refuses, and does not seek further. */
+static void pass(struct seek *s, struct raftd_peer *p, bool final)
 {
     steppe_Request env = s->req->env;
 
-    env.leader_only = true; /* answer or refuse, do not seek */
+    env.leader_only = final;
+    env.timeout_ms = (uint32_t)MAX((s->req->deadline.ns - clock_mono().ns) / NS_PER_MS, (int64_t)1);
     env.hops++;
     env.server[0] = 0;
     s->passing = true;
@@ -184,7 +186,7 @@ static void on_found(void *user, int err, const steppe_Reply *rep, const uint8_t
         if (err == 0 && rep->code == 0)
             (void)wire_decode(steppe_ClientFindResponse_fields, body, len, &m, sizeof(m), &e);
         if (m.held && p && p->client)
-            pass(s, p);
+            pass(s, p, true);
         else if (s->asked == 0)
             nobody(s);
     }
@@ -262,8 +264,8 @@ static void nobody(struct seek *s)
     uv_timer_start(s->again, on_again, SEEK_AGAIN_MS, 0);
 }
 
-static void seek_start(struct raftd *rd, struct bus_req *req, steppe_ClientCall *call,
-                       const char *node_id)
+static struct seek *seek_new(struct raftd *rd, struct bus_req *req, steppe_ClientCall *call,
+                             const char *node_id)
 {
     struct seek *s = xcalloc(1, sizeof(*s));
 
@@ -278,6 +280,14 @@ static void seek_start(struct raftd *rd, struct bus_req *req, steppe_ClientCall 
         s->next->prev = s;
     rd->seeks = s;
     rd->seeks_n++;
+    return s;
+}
+
+static void seek_start(struct raftd *rd, struct bus_req *req, steppe_ClientCall *call,
+                       const char *node_id)
+{
+    struct seek *s = seek_new(rd, req, call, node_id);
+
     ask_all(s);
     seek_sweep(s);
 }
@@ -322,12 +332,15 @@ static unsigned find_node(struct raftd *rd, const steppe_ClientCall *call, char 
     return 0;
 }
 
-/* What this server does not know yet the leader may know. */
-static bool ask_leader(struct raftd *rd, struct bus_req *req)
+/* What this server does not know yet the leader may know, who then seeks. */
+static bool ask_leader(struct raftd *rd, struct bus_req *req, steppe_ClientCall *call)
 {
-    if (raftd_is_leader(rd) || !rd->leader || req->env.leader_only || req->env.hops >= HOPS_MAX)
+    struct raftd_peer *p = rd->leader ? raftd_peer_find(rd, rd->leader) : NULL;
+
+    if (raftd_is_leader(rd) || !p || !p->client || req->env.leader_only ||
+        req->env.hops >= HOPS_MAX || rd->seeks_n >= SEEKS_MAX)
         return false;
-    raftd_rpc_to_leader(rd, req);
+    pass(seek_new(rd, req, call, ""), p, false);
     return true;
 }
 
@@ -344,7 +357,7 @@ void raftd_seek_call(struct raftd *rd, struct bus_req *req)
         return;
     }
     code = find_node(rd, &call, node_id, &e);
-    if (code == 404 && ask_leader(rd, req)) {
+    if (code == 404 && ask_leader(rd, req, &call)) {
         /* answered there */
     } else if (code) {
         bus_req_error(req, code, false, "%s", e.text);
