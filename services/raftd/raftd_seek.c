@@ -33,15 +33,21 @@ struct seek {
     steppe_ClientCall call;
     char node_id[37];
     int64_t until_ns;
-    unsigned asked;  /* servers that have not answered yet */
-    bool passing;    /* held by a server that answers now */
-    uint64_t holder; /* its id */
-    uint64_t bus_id; /* of the call to it */
-    uint64_t stream; /* its number there, 0: not heard yet */
-    bool dead;       /* answered; freed when nobody refers to it */
+    unsigned asked;   /* servers that have not answered yet */
+    bool passing;     /* held by a server that answers now */
+    uint64_t holder;  /* its id */
+    uint64_t bus_id;  /* of the call to it */
+    uint64_t stream;  /* its number there, 0: not heard yet */
+    char server[256]; /* whose number that is: of the server that holds the connection */
+    bool dead;        /* answered; freed when nobody refers to it */
     uv_timer_t *again;
     struct seek *prev, *next;
 };
+
+static const char *or_empty(const char *s)
+{
+    return s ? s : "";
+}
 
 static void free_handle(uv_handle_t *h)
 {
@@ -100,6 +106,7 @@ static void abandon(struct seek *s)
 
     if (!p || !p->client || !s->stream)
         return;
+    (void)snprintf(env.server, sizeof(env.server), "%s", s->server);
     (void)wire_encode(steppe_ClientControl_fields, &m, &body);
     (void)bus_client_send(p->client, &env, body.data, body.len);
 }
@@ -112,6 +119,7 @@ static void note_stream(struct seek *s, const uint8_t *body, size_t len)
     if (wire_decode(steppe_ClientPart_fields, body, len, &part, sizeof(part), &e) < 0)
         return;
     s->stream = part.stream;
+    (void)snprintf(s->server, sizeof(s->server), "%s", or_empty(part.server));
     pb_release(steppe_ClientPart_fields, &part);
 }
 
@@ -293,11 +301,6 @@ static void seek_start(struct raftd *rd, struct bus_req *req, steppe_ClientCall 
 }
 
 /* ---- which node ---- */
-
-static const char *or_empty(const char *s)
-{
-    return s ? s : "";
-}
 
 /* The node of the call, or the status of an error. */
 static unsigned find_node(struct raftd *rd, const steppe_ClientCall *call, char node_id[static 37],
