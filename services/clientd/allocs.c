@@ -573,6 +573,7 @@ int allocs_new(struct svc_ctx *ctx, struct bus_client *routerd, const char *node
                                      .cgroups = &a->cgroups,
                                      .node_id = node_id,
                                      .taskd = program_beside("taskd")};
+    a->fetch_max = SIZE_MAX;
     (void)client_boot_id(a->boot_id);
     uv_timer_t *const timers[] = {&a->tick, &a->watch, &a->update, &a->gc, &a->soon, &a->silence};
     for (size_t i = 0; i < ARRAY_LEN(timers); i++)

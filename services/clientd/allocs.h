@@ -25,7 +25,8 @@ struct alloc_run {
     const struct driver *driver;
     struct driver_task *dt; /* NULL: nothing runs */
     char *failure;          /* could not be started: told to the core when the loop turns */
-    bool failure_setup, failure_retry;
+    enum task_ev_type failure_type;
+    bool failure_retry;
     /* the sample before, for percentages */
     uint64_t user_ns, system_ns;
     int64_t sampled;
@@ -76,6 +77,7 @@ struct allocs {
     bool watching, updating, stopping;
     uint64_t watch_call, update_call;
     unsigned watch_failures, update_failures;
+    size_t fetch_max; /* allocations asked for at once: fewer after a failure, they may be large */
     void (*on_quiet)(void *user); /* nothing runs any more */
     void *on_quiet_user;
 };

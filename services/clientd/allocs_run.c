@@ -58,21 +58,19 @@ static void on_soon(uv_timer_t *timer)
         for (size_t k = 0; k < a->items[i]->core.n; k++) {
             struct alloc_run *run = &a->items[i]->runs[k];
             _cleanup_(freep) char *text = TAKE_PTR(run->failure);
-            struct task_ev ev = {.type = run->failure_setup ? TASK_EV_SETUP_FAILED
-                                                            : TASK_EV_START_FAILED,
-                                 .text = text,
-                                 .retry = run->failure_retry};
+            struct task_ev ev = {
+                .type = run->failure_type, .text = text, .retry = run->failure_retry};
 
             if (text)
                 alloc_feed(run->al, k, &ev);
         }
 }
 
-static void fail_soon(struct alloc_run *run, bool setup, bool retry, const char *text)
+static void fail_soon(struct alloc_run *run, enum task_ev_type type, bool retry, const char *text)
 {
     free(run->failure);
     run->failure = xstrdup(text);
-    run->failure_setup = setup;
+    run->failure_type = type;
     run->failure_retry = retry;
     uv_timer_start(&run->al->owner->soon, on_soon, 0, 0);
 }
@@ -95,6 +93,32 @@ static const char *unsupported(const steppe_TaskGroup *g, const steppe_Task *t)
             strcmp(g->networks[i].mode, "host") != 0 && strcmp(g->networks[i].mode, "none") != 0)
             return "network modes other than host are not supported yet";
     return NULL;
+}
+
+/* Is `word` in the comma separated list of an option? */
+static bool listed(const struct conf *conf, const char *option, const char *list, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (size_t i = 0; i < conf->client.options.n; i++)
+        if (strcmp(conf->client.options.keys[i], option) == 0)
+            list = conf->client.options.values[i];
+    for (const char *p = list; *p; p += strspn(p, ", ")) {
+        size_t len = strcspn(p, ", ");
+
+        if (len == n && memcmp(p, word, n) == 0)
+            return true;
+        p += len;
+    }
+    return false;
+}
+
+/* Users that a fenced task may not be, unless the node's options say otherwise. */
+static bool user_denied(const struct conf *conf, const steppe_Task *t)
+{
+    return t->user && t->user[0] &&
+           listed(conf, "user.checked_drivers", "exec,qemu,java", t->driver ? t->driver : "") &&
+           listed(conf, "user.denylist", "root,Administrator", t->user);
 }
 
 /* Takes over what the one before it left on its ephemeral disk. */
@@ -174,19 +198,22 @@ static void start(struct alloc *al, size_t i)
     run->driver = driver_find(rq.task->driver ? rq.task->driver : "");
     run->sampled = 0;
     if (why) {
-        fail_soon(run, true, false, why);
+        fail_soon(run, TASK_EV_SETUP_FAILED, false, why);
+    } else if (user_denied(al->owner->ctx->conf, rq.task)) {
+        (void)err_set(&e, 0, "running as user \"%s\" is disallowed", rq.task->user);
+        fail_soon(run, TASK_EV_INVALID, false, e.text);
     } else if (!run->driver) {
         (void)err_set(&e, 0, "failed to find driver \"%s\"", rq.task->driver);
-        fail_soon(run, false, false, e.text);
+        fail_soon(run, TASK_EV_START_FAILED, false, e.text);
     } else if (make_folders(al, rq.group, rq.task, run->driver, &e) < 0) {
-        fail_soon(run, true, true, e.text);
+        fail_soon(run, TASK_EV_SETUP_FAILED, true, e.text);
     } else if (alloc_save(al, al->unsynced, true) <
                0) { /* before it runs, it must be known on disk */
-        fail_soon(run, true, true, "the client's state cannot be written");
+        fail_soon(run, TASK_EV_SETUP_FAILED, true, "the client's state cannot be written");
     } else {
         r = run->driver->start(&rq, &run->dt, &e);
         if (r < 0)
-            fail_soon(run, false, is_passing(r), e.text);
+            fail_soon(run, TASK_EV_START_FAILED, is_passing(r), e.text);
     }
 }
 
@@ -305,8 +332,8 @@ void alloc_attach(struct alloc *al)
             continue;
         run->driver = rq.task ? driver_find(rq.task->driver) : NULL;
         if (!run->driver)
-            fail_soon(run, false, false, "its driver is not there any more");
+            fail_soon(run, TASK_EV_START_FAILED, false, "its driver is not there any more");
         else if (run->driver->attach(&rq, &run->dt, &e) < 0)
-            fail_soon(run, false, false, e.text);
+            fail_soon(run, TASK_EV_START_FAILED, false, e.text);
     }
 }

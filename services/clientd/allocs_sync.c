@@ -99,6 +99,15 @@ static void drop_missing(struct allocs *a, const struct alloc_seen *list, size_t
     }
 }
 
+/* The list again: what was new in it must not be lost. */
+static void fetch_failed(struct allocs *a, const char *why)
+{
+    a->index = 0;
+    a->seen_n = 0;
+    a->fetch_max = MAX(a->fetch_max / 4, (size_t)1);
+    watch_failed(a, why);
+}
+
 static void on_fetched(void *user, int err, const steppe_Reply *rep, const uint8_t *body,
                        size_t len)
 {
@@ -110,17 +119,14 @@ static void on_fetched(void *user, int err, const steppe_Reply *rep, const uint8
     if (a->stopping)
         return;
     if (err != 0 || rep->code != 0) {
-        a->index = 0; /* the list again: what was new must not be lost */
-        a->seen_n = 0;
-        watch_failed(a, err ? strerror(-err) : rep->error);
+        fetch_failed(a, err ? strerror(-err) : rep->error);
         return;
     }
     if (wire_decode(steppe_AllocsResponse_fields, body, len, &m, sizeof(m), &e) < 0) {
-        a->index = 0;
-        a->seen_n = 0;
-        watch_failed(a, e.text);
+        fetch_failed(a, e.text);
         return;
     }
+    a->fetch_max = FETCH_MAX;
     for (pb_size_t i = 0; i < m.allocs_count; i++)
         allocs_take(a, &m.allocs[i]);
     m.allocs_count = 0; /* each was handed over */
@@ -157,7 +163,7 @@ static void take_list(struct allocs *a, const steppe_ClientAllocsResponse *m, ui
 
         if (old && old->index == list[i].index)
             continue;
-        if (wanted_n == FETCH_MAX) {
+        if (wanted_n == MIN(MAX(a->fetch_max, (size_t)1), (size_t)FETCH_MAX)) {
             more = true;
             list[i].index = 0; /* still to be fetched */
             continue;

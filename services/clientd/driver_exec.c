@@ -124,6 +124,15 @@ static void add_env(const struct task_env *env, struct task_spec *s)
     }
 }
 
+static const char *env_denylist(const struct conf *conf)
+{
+    for (size_t i = 0; i < conf->client.options.n; i++)
+        if (strcmp(conf->client.options.keys[i], "env.denylist") == 0 ||
+            strcmp(conf->client.options.keys[i], "env.blacklist") == 0)
+            return conf->client.options.values[i];
+    return NULL;
+}
+
 static int make_spec(const struct driver *d, const struct driver_request *rq, struct task_spec *s,
                      struct errtext *e)
 {
@@ -140,6 +149,7 @@ static int make_spec(const struct driver *d, const struct driver_request *rq, st
                                 d->isolates ? "/alloc" : shared,
                                 d->isolates ? "/local" : local,
                                 d->isolates ? "/secrets" : secrets,
+                                env_denylist(rq->ctx->conf),
                                 environ};
     struct task_env env;
     int r;

@@ -174,15 +174,16 @@ static void on_exited(struct task_core *t, const struct task_ev *ev, struct task
 static void on_failed(struct task_core *t, const struct task_ev *ev, struct task_out *out)
 {
     struct task_event_facts f = {.text = ev->text};
-    bool setup = ev->type == TASK_EV_SETUP_FAILED;
+    enum task_event_type type = TASK_EVENT_DRIVER_FAILURE;
 
     if (t->run != TASK_STARTING_UP)
         return;
-    f.fails = setup && !ev->retry;
-    say(t, ev, setup ? TASK_EVENT_SETUP_FAILURE : TASK_EVENT_DRIVER_FAILURE, &f, out);
+    if (ev->type == TASK_EV_SETUP_FAILED)
+        type = TASK_EVENT_SETUP_FAILURE;
+    else if (ev->type == TASK_EV_INVALID)
+        type = TASK_EVENT_FAILED_VALIDATION;
+    say(t, ev, type, &f, out);
     if (t->killed)
-        die(t, ev, out);
-    else if (!ev->retry && setup)
         die(t, ev, out);
     else if (!ev->retry)
         give_up(t, ev, "Error was unrecoverable", out);
@@ -291,6 +292,7 @@ void task_step(struct task_core *t, const struct task_ev *ev, struct task_out *o
         break;
     case TASK_EV_START_FAILED:
     case TASK_EV_SETUP_FAILED:
+    case TASK_EV_INVALID:
         on_failed(t, ev, out);
         break;
     case TASK_EV_EXITED:

@@ -64,6 +64,7 @@ enum task_ev_type {
     TASK_EV_STARTED,      /* at_ns */
     TASK_EV_START_FAILED, /* text, retry: by the driver */
     TASK_EV_SETUP_FAILED, /* text: folders, artifacts, ... */
+    TASK_EV_INVALID,      /* text: this node does not run such a task */
     TASK_EV_EXITED,       /* code, signal, oom, text; ran: it was started (at_ns), heard or not */
     TASK_EV_KILL,         /* end it for good; the caller adds the event that says why */
     TASK_EV_RESTART,      /* a person's wish; text */

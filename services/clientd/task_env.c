@@ -9,10 +9,9 @@
 #define EXPANDED_MAX (1u << 20) /* bytes of one text after replacing */
 
 /* Never inherited from the agent: its own secrets (Nomad's list), and what only concerns it. */
-static const char *const withheld[] = {"CONSUL_TOKEN",      "CONSUL_HTTP_TOKEN",
-                                       "VAULT_TOKEN",       "NOMAD_LICENSE",
-                                       "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-                                       "AWS_SESSION_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"};
+static const char withheld[] =
+    "CONSUL_TOKEN,CONSUL_HTTP_TOKEN,VAULT_TOKEN,NOMAD_LICENSE,AWS_ACCESS_KEY_ID,"
+    "AWS_SECRET_ACCESS_KEY,AWS_SESSION_TOKEN,GOOGLE_APPLICATION_CREDENTIALS";
 
 /* ---- maps ---- */
 
@@ -131,24 +130,28 @@ const steppe_AllocatedTaskResources *alloc_resources(const steppe_Allocation *a,
 
 /* ---- what a task gets ---- */
 
-static bool inherited(const char *name, size_t len)
+static bool inherited(const char *name, size_t len, const char *list)
 {
     if (len > 7 && strncmp(name, "STEPPE_", 7) == 0)
         return false;
     if (len > 6 && strncmp(name, "NOMAD_", 6) == 0)
         return false; /* of an agent that is itself a task */
-    for (size_t i = 0; i < ARRAY_LEN(withheld); i++)
-        if (strlen(withheld[i]) == len && strncmp(name, withheld[i], len) == 0)
+    for (const char *p = list; *p; p += strspn(p, ", ")) {
+        size_t n = strcspn(p, ", ");
+
+        if (n == len && memcmp(p, name, len) == 0)
             return false;
+        p += n;
+    }
     return true;
 }
 
-static void add_host(struct task_env *e, char *const *host)
+static void add_host(struct task_env *e, char *const *host, const char *list)
 {
     for (; host && *host; host++) {
         size_t n = strcspn(*host, "=");
 
-        if ((*host)[n] == '=' && n > 0 && inherited(*host, n)) {
+        if ((*host)[n] == '=' && n > 0 && inherited(*host, n, list)) {
             _cleanup_(freep) char *key = xstrndup(*host, n);
 
             put(&e->vars, key, *host + n + 1);
@@ -297,7 +300,7 @@ void task_env_build(struct task_env *e, const struct task_env_input *in)
     const steppe_Job *j = &in->alloc->job;
 
     *e = (struct task_env){0};
-    add_host(e, in->host);
+    add_host(e, in->host, in->withheld ? in->withheld : withheld);
     add_node(e, in->node, j->region);
     add_names(e, in);
     add_resources(e, in);

@@ -27,7 +27,8 @@ struct task_env_input {
     const steppe_Task *task;
     const steppe_Node *node;
     const char *alloc_dir, *task_dir, *secrets_dir; /* as the task sees them */
-    char *const *host; /* environment to inherit, NULL terminated; may be NULL */
+    const char *withheld; /* of those, separated by commas, instead of Nomad's list; NULL = that */
+    char *const *host;    /* environment to inherit, NULL terminated; may be NULL */
 };
 
 void task_env_build(struct task_env *e, const struct task_env_input *in);

@@ -47,7 +47,8 @@ static struct task_env build(void)
                            .has_allocated_resources = true};
     char *host[] = {S("HOME=/root"), S("VAULT_TOKEN=x"), S("STEPPE_READY_FD=3"), S("NOMAD_ADDR=y"),
                     NULL};
-    struct task_env_input in = {&a, &group, &task, &node, "/alloc", "/local", "/secrets", host};
+    struct task_env_input in = {&a,       &group,     &task, &node, "/alloc",
+                                "/local", "/secrets", NULL,  host};
     struct task_env e;
 
     a.job = (steppe_Job){.region = S("west"), .name = S("jj"), .meta = job_meta, .meta_count = 2};
@@ -116,6 +117,24 @@ START_TEST(test_replace)
 }
 END_TEST
 
+START_TEST(test_own_denylist)
+{
+    char *host[] = {S("SECRET=1"), S("OTHER=2"), S("VAULT_TOKEN=3"), NULL};
+    steppe_Allocation a = {.id = S("a"), .has_job = true};
+    steppe_TaskGroup group = {.name = S("g")};
+    steppe_Task task = {.name = S("t")};
+    steppe_Node node = {.id = S("n")};
+    struct task_env_input in = {&a, &group, &task, &node, "", "", "", "SECRET, MORE", host};
+    struct task_env e;
+
+    task_env_build(&e, &in);
+    ck_assert_ptr_null(task_env_get(&e, "SECRET"));
+    ck_assert_str_eq(task_env_get(&e, "OTHER"), "2");
+    ck_assert_str_eq(task_env_get(&e, "VAULT_TOKEN"), "3");
+    task_env_fini(&e);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("task_env");
@@ -125,6 +144,7 @@ int main(void)
 
     tcase_add_test(t, test_variables);
     tcase_add_test(t, test_replace);
+    tcase_add_test(t, test_own_denylist);
     suite_add_tcase(s, t);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

@@ -177,7 +177,13 @@ class Running(TasksCase):
     def test_artifacts_are_refused(self):
         t = task('t', 'true', Artifacts=[{'GetterSource': 'http://127.0.0.1/x', 'RelativeDest': 'local/'}])
         s = self.state(self.alloc(self.run_job(t), 'failed'))
-        self.assertEqual(s['Events'][-1]['DisplayMessage'], 'artifacts are not supported yet')
+        self.assertEqual([e['DisplayMessage'] for e in s['Events'][-2:]],
+                         ['artifacts are not supported yet', 'Error was unrecoverable'])
+
+    def test_root_is_refused(self):
+        s = self.state(self.alloc(self.run_job(task('t', 'true', driver='exec', User='root')), 'failed'))
+        self.assertEqual([e['Type'] for e in s['Events'][-2:]], ['Failed Validation', 'Not Restarting'])
+        self.assertEqual(s['Events'][-2]['DisplayMessage'], 'running as user "root" is disallowed')
 
     def test_mock_driver(self):
         job = self.run_job(task('t', driver='mock_driver', config={'run_for': '100ms', 'exit_code': 5}), kind='batch')
