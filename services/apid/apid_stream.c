@@ -27,7 +27,8 @@
 #define TELL_NS          (5 * NS_PER_SEC)
 #define SILENT_NS        (60 * NS_PER_SEC) /* without a part: given up */
 #define SILENT_FOLLOW_NS (20 * NS_PER_SEC) /* there, a heartbeat comes each second */
-#define AGAIN_NS         (10 * NS_PER_SEC) /* tries to find the node again */
+#define AGAIN_NS         (10 * NS_PER_SEC) /* tries to find the node again ... */
+#define AGAIN_HEADED_NS  (30 * NS_PER_SEC) /* ... when the reader has a part already */
 #define AGAIN_MS         100
 #define MESSAGE_MAX      (8u << 20) /* of an answer that is no file */
 #define SLICE            8192       /* what a socket that says that it is writable takes at once */
@@ -441,7 +442,7 @@ static enum wait_result next_part(struct client_stream *st, steppe_Reply *rep,
         if (!repeatable(st) || (rep->code != 500 && !st->headed) || rep->code == 429)
             return WAIT_LOST;
         if (*again_until == 0)
-            *again_until = clock_mono().ns + AGAIN_NS;
+            *again_until = clock_mono().ns + (st->headed ? AGAIN_HEADED_NS : AGAIN_NS);
         if (clock_mono().ns >= *again_until || atomic_load(&st->r->a->stopping))
             return WAIT_LOST;
         (void)poll(NULL, 0, AGAIN_MS);
