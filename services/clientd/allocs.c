@@ -645,8 +645,12 @@ static void close_child(uv_handle_t *h, void *user)
 
 struct allocs *allocs_free(struct allocs *a)
 {
+    _cleanup_(freep) char *group = NULL;
+
     if (!a)
         return NULL;
+    group = xasprintf("%s/%s", a->ctx->conf->client.cgroup_parent, a->node_id);
+    (void)cgroup_remove(&a->cgroups, group); /* stays while tasks are in it */
     a->stopping = true;
     allocs_sync_stop(a);
     while (a->n > 0)

@@ -213,6 +213,18 @@ def end_tasks(folder):
                     wait_for('a task to end', lambda p=int(name): not alive(p), 60)
 
 
+def remove_groups(node):
+    """A killed node leaves its (empty) control group behind."""
+    with contextlib.suppress(OSError):
+        with open(os.path.join(node.data_dir, 'client', 'client-id'), encoding='ascii') as f:
+            node_id = f.read().strip()
+        for kind in [''] + os.listdir('/sys/fs/cgroup'):
+            for path in [os.path.join('/sys/fs/cgroup', kind, 'nomad', node_id)] if node_id else []:
+                if os.path.isdir(path):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(path)
+
+
 def proc_private_kib(pid):
     """Private memory of one process in KiB: what its end would give back."""
     total = 0
@@ -574,6 +586,8 @@ class Cluster:
                 n.kill()
                 n.sweep()
         end_tasks(self.dir)
+        for n in self.nodes:
+            remove_groups(n)
         if os.environ.get('STEPPE_TEST_KEEP'):
             print('kept: ' + self.dir, file=sys.stderr)
         else:
