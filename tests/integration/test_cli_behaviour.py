@@ -324,7 +324,7 @@ class Words(Cli):
                                   timeout=30).stdout.split()
 
         self.assertEqual(complete('steppe', 'se'), ['server', 'service'])
-        self.assertEqual(complete('steppe', 'server', ''), ['force-leave', 'join', 'members', '-help'])
+        self.assertEqual(complete('steppe', 'server', ''), ['force-leave', 'join', 'members', 'region', '-help'])
         self.assertEqual(complete('steppe', 'job', 'run', '-det'), ['-detach'])
         self.assertIn('-region=', complete('steppe', 'job', 'run', '-detach', '-re'))
         self.assertEqual(complete('steppe', 'operator', 'raft', 'l'), ['list-peers'])
