@@ -46,7 +46,7 @@ struct node {
     struct alloc *allocs;
     size_t n, cap;
     bool registered, updating;
-    uv_timer_t beat, retry;
+    uv_timer_t beat, retry, again;
 };
 
 struct sim {
@@ -179,17 +179,25 @@ static void update(struct node *n)
     free(states);
 }
 
+static void on_again(uv_timer_t *t)
+{
+    update(t->data);
+}
+
 static void on_updated(void *user, int err, const steppe_Reply *rep, const uint8_t *body,
                        size_t len)
 {
     struct node *n = user;
 
     n->updating = false;
-    if (failed(n, err, rep))
+    if (failed(n, err, rep)) {
         for (size_t i = 0; i < n->n; i++)
-            n->allocs[i].changed = true; /* all once more: it does no harm */
-    if (err != -ECANCELED)
-        update(n);
+            n->allocs[i].changed = n->allocs[i].known; /* all once more: it does no harm */
+        if (err != -ECANCELED)
+            uv_timer_start(&n->again, on_again, RETRY_MS, 0);
+        return;
+    }
+    update(n);
 }
 
 static void take(struct node *n, const uint8_t *item, size_t len)
@@ -221,6 +229,8 @@ static void on_got(void *user, int err, const steppe_Reply *rep, const uint8_t *
     if (failed(n, err, rep)) {
         if (err != -ECANCELED) {
             n->index = 0;
+            for (size_t i = 0; i < n->n; i++)
+                n->allocs[i].index = 0; /* what was asked for is asked for again */
             retry(n);
         }
         return;
@@ -469,7 +479,8 @@ static void make_nodes(struct sim *s)
         n->sim = s;
         uv_timer_init(&s->loop, &n->beat);
         uv_timer_init(&s->loop, &n->retry);
-        n->beat.data = n->retry.data = n;
+        uv_timer_init(&s->loop, &n->again);
+        n->beat.data = n->retry.data = n->again.data = n;
     }
 }
 
