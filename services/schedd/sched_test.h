@@ -59,7 +59,7 @@ void world_load(struct world *w);
 /* An allocation of another job, in the image only. */
 void world_other(struct world *w, unsigned id, unsigned node, int priority, struct image_use use);
 
-/* One attempt; w->plan is what came out. */
+/* One attempt; w->plan is what came out, unless more than 1,000 placements did. */
 void world_run(struct world *w);
 void world_finish(struct world *w, bool given_up);
 
