@@ -106,11 +106,6 @@ struct bus *bus_free(struct bus *bus)
     return NULL;
 }
 
-uv_loop_t *bus_loop(struct bus *bus)
-{
-    return bus->loop;
-}
-
 void bus_sock_used(struct bus_sock *s)
 {
     if (s->dirty)

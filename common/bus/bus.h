@@ -23,7 +23,6 @@
 struct bus;
 int bus_new(uv_loop_t *loop, struct bus **ret_bus);
 struct bus *bus_free(struct bus *bus); /* after all servers and clients of it */
-uv_loop_t *bus_loop(struct bus *bus);
 
 /* ---- server ---- */
 
@@ -81,8 +80,6 @@ int bus_client_new(struct bus *bus, const char *endpoint, struct bus_client **re
                    struct errtext *e);
 struct bus_client *
 bus_client_free(struct bus_client *c); /* calls what is pending with -ECANCELED */
-bool bus_client_connected(const struct bus_client *c);
-const char *bus_client_endpoint(const struct bus_client *c);
 
 /*
  * Sends; fn is called exactly once without `more` (never from within this call). env->timeout_ms 0

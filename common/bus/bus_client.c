@@ -313,16 +313,6 @@ struct bus_client *bus_client_free(struct bus_client *c)
     return NULL;
 }
 
-bool bus_client_connected(const struct bus_client *c)
-{
-    return c->connected;
-}
-
-const char *bus_client_endpoint(const struct bus_client *c)
-{
-    return c->endpoint;
-}
-
 static void *copy_bytes(const void *data, size_t len)
 {
     void *p = xmalloc(len);

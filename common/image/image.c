@@ -254,11 +254,6 @@ uint32_t image_nodes_n(const struct image *im)
     return im->nodes_n;
 }
 
-uint64_t image_nodes_version(const struct image *im)
-{
-    return im->nodes_version;
-}
-
 uint64_t image_index(const struct image *im)
 {
     return im->index;
@@ -481,14 +476,6 @@ void image_alloc_remove(struct image *im, struct image_alloc *a)
 {
     unlink_alloc(im, a);
     alloc_release(im, a->slot);
-}
-
-void image_remove_alloc(struct image *im, const struct image_id *id)
-{
-    struct image_alloc *a = image_alloc_find(im, id);
-
-    if (a)
-        image_alloc_remove(im, a);
 }
 
 /* ---- tentative changes ---- */

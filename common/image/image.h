@@ -144,9 +144,6 @@ void image_apply_node(struct image *im, const steppe_Node *node);
 void image_remove_node(struct image *im, const char *id);
 /* An allocation as it is now; one that is not live is removed. priority: of its job. */
 void image_apply_alloc(struct image *im, const steppe_Allocation *a, int priority);
-void image_remove_alloc(struct image *im, const struct image_id *id);
-/* Neither stopped nor ended; NULL counts as run and pending. */
-bool image_live(const char *desired_status, const char *client_status);
 
 /* ---- looking ---- */
 
@@ -155,8 +152,6 @@ uint32_t image_node_slots(const struct image *im);
 struct image_node *image_node_at(const struct image *im, uint32_t slot);
 struct image_node *image_node_find(const struct image *im, const char *id); /* NULL: not present */
 uint32_t image_nodes_n(const struct image *im);                             /* present ones */
-/* Changes with each change to any node itself (not of its allocations). */
-uint64_t image_nodes_version(const struct image *im);
 
 struct image_alloc *image_alloc_at(const struct image *im, uint32_t slot);
 struct image_alloc *image_alloc_find(const struct image *im, const struct image_id *id);

@@ -7,7 +7,8 @@
 #include "image/image_internal.h"
 #include "state/state_alloc.h"
 
-bool image_live(const char *desired, const char *client)
+/* Neither stopped nor ended; NULL counts as run and pending. */
+static bool image_live(const char *desired, const char *client)
 {
     static const char *const dead_desired[] = {"stop", "evict"};
     static const char *const dead_client[] = {"complete", "failed", "lost"};

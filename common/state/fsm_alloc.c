@@ -197,8 +197,8 @@ int fsm_alloc_change(struct fsm_ctx *c, struct fsm_alloc *a, const struct fsm_al
 
 /* ---- lists within a command ---- */
 
-int fsm_each(struct fsm_ctx *c, struct bytes list, uint32_t tag, const char *what,
-             int (*fn)(struct fsm_ctx *c, struct bytes item))
+static int fsm_each(struct fsm_ctx *c, struct bytes list, uint32_t tag, const char *what,
+                    int (*fn)(struct fsm_ctx *c, struct bytes item))
 {
     struct row_field f;
     int r = 0;

@@ -60,6 +60,3 @@ int fsm_alloc_log(struct fsm_ctx *c, uint64_t was, const uint8_t id[static 16], 
 int fsm_note_deleted(struct fsm_ctx *c, enum state_table table);
 /* Tells the observer and the job's counts; before the first write of the change. */
 int fsm_alloc_tell(struct fsm_ctx *c, const struct fsm_alloc *a, const struct fsm_alloc_move *m);
-/* Calls fn for each item (field `tag`) of a list message within a command; refuses a broken one. */
-int fsm_each(struct fsm_ctx *c, struct bytes list, uint32_t tag, const char *what,
-             int (*fn)(struct fsm_ctx *c, struct bytes item));

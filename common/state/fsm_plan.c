@@ -20,7 +20,6 @@
 struct fsm_plan {
     struct bytes plan;
     struct strbuf rejected; /* ID16 after ID16, sorted */
-    uint8_t node_touched[16];
     uint64_t placed, stopped;
 };
 

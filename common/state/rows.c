@@ -295,7 +295,8 @@ int row_version_read(struct bytes row, struct row_version *ret)
 
 /* ---- jobs and nodes ---- */
 
-const char *state_job_status_name(unsigned status)
+/* "pending" for an unknown number. */
+static const char *state_job_status_name(unsigned status)
 {
     static const char *const names[STATE_JOB_STATUS_COUNT] = {
 #define X(id, text) [STATE_JOB_##id] = text,

@@ -98,7 +98,6 @@ enum state_job_status {
 #undef X
         STATE_JOB_STATUS_COUNT
 };
-const char *state_job_status_name(unsigned status); /* "pending" for an unknown number */
 
 /* The server-set fields of Job (appended). */
 void row_job_server(struct strbuf *b, const steppe_JobRow *row);

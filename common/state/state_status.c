@@ -40,18 +40,6 @@ struct status_page {
 _Static_assert(sizeof(struct status_page) <= STATUS_PAGE_SIZE, "one page");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "a lock would not be shared between processes");
 
-const char *state_status_role_name(enum state_status_role role)
-{
-    switch (role) {
-#define X(id, text)                                                                                \
-    case STATE_STATUS_##id:                                                                        \
-        return text;
-        STATE_STATUS_ROLES(X)
-#undef X
-    }
-    return "Follower";
-}
-
 static struct status_page *status_map(int fd, bool write)
 {
     void *p =

@@ -14,16 +14,7 @@
 #define STATE_STATUS_DEAD_MS  500 /* older than this: taken for dead */
 #define STATE_STATUS_ADDR_MAX 64
 
-#define STATE_STATUS_ROLES(X)                                                                      \
-    X(FOLLOWER, "Follower")                                                                        \
-    X(CANDIDATE, "Candidate")                                                                      \
-    X(LEADER, "Leader")
-enum state_status_role {
-#define X(id, text) STATE_STATUS_##id,
-    STATE_STATUS_ROLES(X)
-#undef X
-};
-const char *state_status_role_name(enum state_status_role role);
+enum state_status_role { STATE_STATUS_FOLLOWER, STATE_STATUS_CANDIDATE, STATE_STATUS_LEADER };
 
 /* What the leader has to do with evaluations and nodes, by Nomad's names of its gauges, in their
  * order. Zeros elsewhere. */

@@ -158,13 +158,6 @@ int store_del(struct store_txn *t, enum state_table table, struct bytes key)
     return t->store->ops->del(t, table, key);
 }
 
-int store_clear(struct store_txn *t, enum state_table table)
-{
-    assert(t->write);
-    assert((unsigned)table < STATE_TABLE_COUNT);
-    return t->store->ops->clear(t, table);
-}
-
 int store_scan(struct store_txn *t, enum state_table table, struct bytes prefix,
                struct store_cursor *ret)
 {

@@ -45,7 +45,6 @@ struct store_ops {
     int (*get)(struct store_txn *t, enum state_table table, struct bytes key, struct bytes *ret);
     int (*put)(struct store_txn *t, enum state_table table, struct bytes key, struct bytes value);
     int (*del)(struct store_txn *t, enum state_table table, struct bytes key);
-    int (*clear)(struct store_txn *t, enum state_table table);
     int (*cursor_open)(struct store_cursor *c);
     int (*cursor_seek)(struct store_cursor *c, struct bytes at, struct bytes *key,
                        struct bytes *val);
@@ -126,8 +125,6 @@ int store_put(struct store_txn *t, enum state_table table, struct bytes key, str
 int store_del(struct store_txn *t, enum state_table table, struct bytes key);
 /* Deletes every key that starts with prefix. */
 int store_del_prefix(struct store_txn *t, enum state_table table, struct bytes prefix);
-/* Empties a table. */
-int store_clear(struct store_txn *t, enum state_table table);
 
 /*
  * Walks the keys that start with prefix (borrowed, as long as the cursor) in byte order:

@@ -299,11 +299,6 @@ static int lmdb_del(struct store_txn *txn, enum state_table table, struct bytes 
     return lmdb_err(mdb_del(lmdb_txn_of(txn)->mdb, lmdb_dbi(txn, table), &k, NULL));
 }
 
-static int lmdb_clear(struct store_txn *txn, enum state_table table)
-{
-    return lmdb_err(mdb_drop(lmdb_txn_of(txn)->mdb, lmdb_dbi(txn, table), 0));
-}
-
 static int lmdb_cursor_open(struct store_cursor *c)
 {
     MDB_cursor *cur = NULL;
@@ -429,7 +424,6 @@ static const struct store_ops lmdb_ops = {
     .get = lmdb_get,
     .put = lmdb_put,
     .del = lmdb_del,
-    .clear = lmdb_clear,
     .cursor_open = lmdb_cursor_open,
     .cursor_seek = lmdb_cursor_seek,
     .cursor_next = lmdb_cursor_next,

@@ -285,22 +285,17 @@ static int mem_del(struct store_txn *txn, enum state_table table, struct bytes k
     return 0;
 }
 
-static int mem_clear(struct store_txn *txn, enum state_table table)
-{
-    struct mem_txn *t = CONTAINER_OF(txn, struct mem_txn, txn);
-
-    mem_unref(t->roots[table]);
-    t->roots[table] = NULL;
-    return 0;
-}
-
 static int mem_begin_replace(struct store *store, struct store_txn **ret)
 {
     int r = mem_begin(store, true, ret);
 
     for (unsigned i = 0; r == 0 && i < STATE_TABLE_COUNT; i++) {
-        if (state_table_replicated((enum state_table)i))
-            r = mem_clear(*ret, (enum state_table)i);
+        struct mem_txn *t = CONTAINER_OF(*ret, struct mem_txn, txn);
+
+        if (!state_table_replicated((enum state_table)i))
+            continue;
+        mem_unref(t->roots[i]);
+        t->roots[i] = NULL;
     }
     return r;
 }
@@ -387,7 +382,6 @@ struct store *store_mem_new(void)
         .get = mem_get,
         .put = mem_put,
         .del = mem_del,
-        .clear = mem_clear,
         .cursor_open = mem_cursor_open,
         .cursor_seek = mem_cursor_seek,
         .cursor_next = mem_cursor_next,

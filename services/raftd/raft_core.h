@@ -252,7 +252,6 @@ int raft_step(struct raft *r, const struct raft_event *ev, const struct raft_out
 
 /* ---- looking at it ---- */
 
-uint64_t raft_id(const struct raft *r);
 enum raft_role raft_role(const struct raft *r);
 uint64_t raft_term(const struct raft *r);
 uint64_t raft_vote(const struct raft *r);

@@ -137,7 +137,6 @@ struct raft {
     struct raft_fetch fetches[RAFT_SERVERS_MAX];
     struct raft_chunk_read chunk_reads[RAFT_SERVERS_MAX];
     struct raft_install install;
-    uint64_t commit_before;
 };
 
 /* ---- raft_core.c ---- */

@@ -91,11 +91,6 @@ int raft_load_entry(struct raft *r, const struct raft_entry *e)
     return 0;
 }
 
-uint64_t raft_id(const struct raft *r)
-{
-    return r->opt.id;
-}
-
 enum raft_role raft_role(const struct raft *r)
 {
     return r->role;

@@ -24,7 +24,7 @@ int64_t sched_now(void)
 
 /* ---- lists ---- */
 
-void id_list_add(struct id_list *l, const char *id)
+static void id_list_add(struct id_list *l, const char *id)
 {
     if (l->n && strcmp(l->v[l->n - 1], id) == 0)
         return;
@@ -35,7 +35,7 @@ void id_list_add(struct id_list *l, const char *id)
     (void)snprintf(l->v[l->n++], sizeof(*l->v), "%s", id);
 }
 
-void id_list_fini(struct id_list *l)
+static void id_list_fini(struct id_list *l)
 {
     free(l->v);
     *l = (struct id_list){0};
@@ -73,8 +73,8 @@ bool sched_eval_read(struct raftd *rd, const char *id, steppe_Evaluation *ret)
     return wire_decode(steppe_Evaluation_fields, body.data, body.len, ret, sizeof(*ret), &e) == 0;
 }
 
-void sched_propose_evals(struct raftd *rd, const steppe_Evaluation *evals, size_t n,
-                         const char *reason)
+static void sched_propose_evals(struct raftd *rd, const steppe_Evaluation *evals, size_t n,
+                                const char *reason)
 {
     for (size_t at = 0; at < n; at += EVALS_PER_COMMAND) {
         struct strbuf bodies[EVALS_PER_COMMAND] = {0};

@@ -25,8 +25,6 @@ struct id_list {
     char (*v)[37];
     size_t n, cap;
 };
-void id_list_add(struct id_list *l, const char *id);
-void id_list_fini(struct id_list *l);
 
 /* A dequeue that waits for work. */
 struct sched_waiter {
@@ -74,9 +72,6 @@ struct raftd_sched {
 
 /* An evaluation of the state, to be released with pb_release(). False: none, or not readable. */
 bool sched_eval_read(struct raftd *rd, const char *id, steppe_Evaluation *ret);
-/* Proposes these evaluations as they are now; `reason` is for the log. */
-void sched_propose_evals(struct raftd *rd, const steppe_Evaluation *evals, size_t n,
-                         const char *reason);
 int64_t sched_now(void);
 
 /* ---- raftd_dequeue.c ---- */

@@ -312,11 +312,9 @@ void nodes_suspect(struct serf *s, struct span name, uint32_t inc, struct span f
 void nodes_refused(struct serf *s, struct member *m);
 void nodes_dead(struct serf *s, struct span name, uint32_t inc, struct span from);
 void nodes_suspicion_due(struct serf *s);
-void nodes_postpone(struct serf *s, int64_t late);     /* all suspicions */
-void nodes_forget(struct serf *s);                     /* those dead for long enough */
-void nodes_announce(struct serf *s, struct member *m); /* queues its alive */
+void nodes_postpone(struct serf *s, int64_t late); /* all suspicions */
+void nodes_forget(struct serf *s);                 /* those dead for long enough */
 uint64_t nodes_say_goodbye(struct serf *s);
-bool claim_vsn_valid(struct span vsn);
 struct guard_subject nodes_subject(const struct member *m);
 int nodes_set_meta(struct serf *s, struct span meta); /* of this node */
 void nodes_drop(struct serf *s, struct member *m);    /* at once, whatever its state */
@@ -369,13 +367,11 @@ int region_leave(struct serf *s);
 void region_learn(struct serf *s, struct span meta);
 void region_due(struct serf *s);
 void region_on_ping(struct serf *s, struct span source, const struct gossip_addr *to);
-bool region_is_own(const struct serf *s, struct span meta);
 bool region_has_left(struct span meta); /* says so of itself */
 bool region_detached(const struct serf *s);
 bool region_protects(const struct serf *s, const struct member *m); /* its goodbye is not for us */
 bool region_on_leave(struct serf *s, const struct msg_leave *msg);  /* is it such a goodbye? */
 bool region_refuses(const struct serf *s, struct span meta);
-enum region_view region_look(const struct serf *s, const struct msg_state_node *nodes, size_t n);
 /* Before a join there: 0, maybe with the region back in the federation, or -ECANCELED. */
 int region_may_join(struct serf *s, const struct msg_state_node *nodes, size_t n, bool attach,
                     struct errtext *e);

@@ -60,7 +60,7 @@ static void put_alive(struct strbuf *out, const struct member *m)
     msg_put(out, ML_ALIVE, &msg_alive_schema, &msg);
 }
 
-void nodes_announce(struct serf *s, struct member *m)
+static void nodes_announce(struct serf *s, struct member *m)
 {
     struct strbuf b = STRBUF_INIT;
 
@@ -280,7 +280,7 @@ void nodes_postpone(struct serf *s, int64_t late)
 
 /* ---- alive ---- */
 
-bool claim_vsn_valid(struct span vsn)
+static bool claim_vsn_valid(struct span vsn)
 {
     return vsn.len < 3 || (vsn.p[0] != 0 && vsn.p[1] != 0 && vsn.p[0] <= vsn.p[1]);
 }

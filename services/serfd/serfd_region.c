@@ -48,7 +48,7 @@ static uint32_t epoch_of(struct span meta)
     return (uint32_t)n;
 }
 
-bool region_is_own(const struct serf *s, struct span meta)
+static bool region_is_own(const struct serf *s, struct span meta)
 {
     struct span theirs, ours;
 
@@ -316,7 +316,8 @@ static bool counts(const struct msg_state_node *n)
     return n->state == NODE_ALIVE || n->state == NODE_SUSPECT;
 }
 
-enum region_view region_look(const struct serf *s, const struct msg_state_node *nodes, size_t n)
+static enum region_view region_look(const struct serf *s, const struct msg_state_node *nodes,
+                                    size_t n)
 {
     bool own = false, foreign = false;
 
