@@ -6,12 +6,12 @@ SCHEDULE_NODES (1000), SCHEDULE_JOBS (100), SCHEDULE_COUNT (1000): other sizes."
 
 import json
 import os
-import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import bench  # noqa: E402
+import sim  # noqa: E402
 import steppe  # noqa: E402
 
 NODES = int(os.environ.get('SCHEDULE_NODES', '1000'))
@@ -27,15 +27,6 @@ def body(no):
                         'Tasks': [{'Name': 't', 'Driver': 'mock_driver', 'Config': {'run_for': '1h'},
                                    'LogConfig': {'MaxFiles': 1, 'MaxFileSizeMB': 10},
                                    'Resources': {'CPU': 10, 'MemoryMB': 10}}]}]}})
-
-
-def sim_nodes(server):
-    build = os.environ.get('BENCH_BUILD') or os.environ['STEPPE_BUILD']
-    p = subprocess.Popen([os.path.join(build, 'tests', 'sim_nodes'), 'region=west', 'count=%d' % NODES,
-                          'server=%s:4647' % server.addr, 'cpu=4000', 'memory=16384', 'disk=100000'],
-                         stdout=subprocess.PIPE, text=True)
-    assert p.stdout.readline() == 'ready\n'
-    return p
 
 
 def cpu_by_name(server):
@@ -63,7 +54,7 @@ def placed_by_job(server):
 def measure():
     with steppe.Cluster() as c:
         s = c.region('west').server
-        p = sim_nodes(s)
+        nodes = sim.Nodes([s], NODES, region='west', cpu=4000, memory=16384, disk=100000)
         try:
             before = bench.node_memory(s)[0]
             idle = cpu_by_name(s)
@@ -85,8 +76,7 @@ def measure():
             bench.wait_idle(s, timeout=20)
             after = bench.node_memory(s)[0]
         finally:
-            p.terminate()
-            p.wait()
+            nodes.stop()
     waits = sorted(done[j] - born[j] for j in done)
     return total, took, waits, (after - before), {k: v - idle.get(k, 0) for k, v in used.items()}
 

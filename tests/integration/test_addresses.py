@@ -46,11 +46,6 @@ def wait_alive(nodes, names):
         wait_for('%s to see %s' % (n.name, names), lambda: alive(n) == sorted(names), WAIT)  # noqa: B023
 
 
-def wait_log(node, text):
-    return wait_for('%r in the log of %s' % (text, node.name),
-                    lambda: next((x for x in node.log().split('\n') if text in x), None), WAIT)
-
-
 def connected_to(pids, ip, port):
     """Does one of these processes hold a TCP connection to this address?"""
     want = '%08X:%04X' % (struct.unpack('=I', socket.inet_aton(ip))[0], port)
@@ -260,7 +255,7 @@ class Commands(steppe.TestCase):
         flag = os.path.join(self.cluster.dir, 'flag')
         w = self.node(self.script('list', '[ -e %s ] || exit 3\necho %s\n' % (flag, e.addr)))
         w.start()
-        wait_log(w, 'it ended with status 3')
+        w.wait_log('it ended with status 3')
         open(flag, 'w').close()
         wait_alive((w, e), ['west-s1.west', 'east-s1.east'])
 
@@ -278,7 +273,7 @@ class Commands(steppe.TestCase):
             os.rename(mode + '.new', mode)
             if not w.running():
                 w.start()
-            wait_log(w, text)
+            w.wait_log(text)
         w.wait_leader()
         self.assertStatus(w.register(job('x')), 200)
         w.stop()
@@ -310,7 +305,7 @@ class Retries(steppe.TestCase):
         w = self.cluster.node('west-s1', 'west', self.cluster.addr(50, 1))
         w.server_extra = '  retry_join = ["%s"]\n  retry_interval = "200ms"\n  retry_max = 3' % self.cluster.addr(51, 1)
         w.start(wait=False)
-        wait_log(w, 'retry_join: no server joined after 3 attempts')
+        w.wait_log('retry_join: no server joined after 3 attempts')
 
 
 if __name__ == '__main__':

@@ -5,13 +5,13 @@ Nomad's answers. The nodes are simulated: they say that tasks run, and start non
 import json
 import os
 import re
-import subprocess
 import sys
 import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import shape  # noqa: E402
+import sim  # noqa: E402
 import steppe  # noqa: E402
 from steppe import job, wait_for  # noqa: E402
 
@@ -20,31 +20,6 @@ META = ('X-Nomad-Index', 'X-Nomad-KnownLeader', 'X-Nomad-LastContact')
 # What simulated nodes do not say, deployments where they are not made, and the golden's own job.
 IGNORE = [r'.*\.Events', r'.*\.DeploymentID', r'.*\.DeploymentStatus', r'.*\.ClientDescription', r'.*\.Config\..*',
           r'.*\.TaskGroups\[\].*\.Networks', r'.*\.TaskGroups\[\]\.Tasks\[\]\.Services']
-
-
-def sim_nodes_binary():
-    """Beside the programs under test: in the build folder, or in `gcc` next to the prefix (tests/run.sh)."""
-    places = [os.environ.get('STEPPE_BUILD', ''),
-              os.path.join(os.path.dirname(os.environ.get('STEPPE_PREFIX', '/-')), 'gcc')]
-    for p in places:
-        path = os.path.join(p, 'tests', 'sim_nodes')
-        if p and os.access(path, os.X_OK):
-            return path
-    raise unittest.SkipTest('no sim_nodes in ' + ', '.join(p for p in places if p))
-
-
-def sim_nodes(cluster, server, count):
-    p = subprocess.Popen([sim_nodes_binary(), 'region=' + server.region, 'server=%s:%d' % (server.addr, steppe.RPC),
-                          'count=%d' % count], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    line = p.stdout.readline()
-    assert line.startswith('ready'), line
-    return p
-
-
-def end(p):
-    p.terminate()
-    p.wait()
-    p.stdout.close()
 
 
 def running(server, job_id, count):
@@ -59,15 +34,13 @@ class Jobs(steppe.TestCase):
     @classmethod
     def setUpClass(cls):
         c = cls.new_cluster()
-        binary = sim_nodes_binary()
-        assert binary
         cls.west, cls.east = c.region('west'), c.region('east')
         cls.w, cls.e = cls.west.server, cls.east.server
         cls.w.join(cls.e)
         for n in (cls.w, cls.e):
             n.wait_members(['east-s1.east', 'west-s1.west'])
-        cls.nodes = sim_nodes(c, cls.e, 3)
-        cls.addClassCleanup(end, cls.nodes)
+        cls.nodes = sim.Nodes([cls.e], 3, region='east')
+        cls.addClassCleanup(cls.nodes.stop)
         assert cls.w.register(job('sleeper', region='east', count=4)).status == 200
         cls.allocs = running(cls.e, 'sleeper', 4)
         cls.alloc = cls.allocs[0]

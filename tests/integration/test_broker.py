@@ -18,7 +18,6 @@ from steppe import job, wait_for  # noqa: E402
 
 DEQUEUE, ACK, NACK, UPDATE, REBLOCK, PLAN = 33, 34, 35, 36, 37, 38
 NODE_REGISTER, NODE_STATUS = 40, 41
-ALL = ['service', 'batch', 'system']
 
 
 class Worker:

@@ -13,15 +13,6 @@ from steppe import SERF, job, wait_for  # noqa: E402
 WAIT = 60
 
 
-def in_log(node, *words):
-    """A line of the node's log that holds all of the words."""
-    return next((x for x in node.log().split('\n') if all(w in x for w in words)), None)
-
-
-def wait_log(node, *words):
-    return wait_for('%r in the log of %s' % (words, node.name), lambda: in_log(node, *words), WAIT)
-
-
 def names(node):
     return sorted(m['Name'] for m in node.get('/v1/agent/members').json()['Members'])
 
@@ -68,7 +59,7 @@ class Federation(steppe.TestCase):
             self.assertIn('"blue"', r.err)
             self.assertIn('"green"', r.err)
         for n in (w, e):
-            wait_log(n, '"blue"', '"green"')
+            n.wait_log('"blue"', '"green"')
         self.assertApart(w, e)
 
     def test_without_an_id_is_refused_too(self):
@@ -79,7 +70,7 @@ class Federation(steppe.TestCase):
             self.assertIn('is of no federation', r.err)
             self.assertIn('"blue"', r.err)
         for n in (w, e):
-            wait_log(n, 'is of no federation', '"blue"')
+            n.wait_log('is of no federation', '"blue"')
         self.assertApart(w, e)
 
     def test_the_data_remember(self):
@@ -89,7 +80,7 @@ class Federation(steppe.TestCase):
         s.server_extra = '  federation_id = "green"'
         s.write_conf()
         s.start(wait=False)
-        wait_log(s, '"blue"', '"green"', 'federation-id')
+        s.wait_log('"blue"', '"green"', 'federation-id')
         s.stop()
         s.server_extra = ''  # forgotten in the file: the data still know
         s.write_conf()
@@ -126,14 +117,14 @@ class AllowList(steppe.TestCase):
         self.assertEqual(r.rc, 1)
         self.assertIn("join_allow of 'west-s1.west'", r.err)
         self.assertIn(far.addr, r.err)
-        wait_log(w, 'join_allow', far.addr)
-        wait_log(far, 'join_allow', far.addr)
+        w.wait_log('join_allow', far.addr)
+        far.wait_log('join_allow', far.addr)
         r = join(w, far)
         self.assertEqual(r.rc, 1)
         self.assertIn('it is not in join_allow of this server', r.err)
         # Who came by another door is refused as well.
         self.assertCli(join(near, far), 0)
-        wait_log(w, 'member refused', 'far-s1.far', 'join_allow')
+        w.wait_log('member refused', 'far-s1.far', 'join_allow')
         self.assertEqual(names(w), ['near-s1.near', 'west-s1.west'])
 
 
@@ -228,7 +219,7 @@ class RaftGroup(steppe.TestCase):
         self.assertStatus(w.get('/v1/agent/health'), 200)  # nobody has been met yet
         r = join(w, e)
         self.assertEqual(r.rc, 1)
-        for text in (r.err, wait_log(w, 'two raft groups'), wait_log(e, 'two raft groups')):
+        for text in (r.err, w.wait_log('two raft groups'), e.wait_log('two raft groups')):
             self.assertIn(ours, text)
             self.assertIn(theirs, text)
         # Whoever joined says so until it is mended, and both go on with their own data.
@@ -308,9 +299,9 @@ class RegionLeave(steppe.TestCase):
 
         # Nor does a restart, with a configuration that names the others.
         s1.restart()
-        wait_log(s1, 'retry_join')
+        s1.wait_log('retry_join')
         self.wait_statuses((s1, s2, s3), mine)
-        wait_log(s1, 'this region has left the federation')
+        s1.wait_log('this region has left the federation')
         self.assertEqual(statuses(east), {'east-s1.east': 'alive'})
 
         self.assertCli(join(s3, east), 0)

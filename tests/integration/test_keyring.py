@@ -38,11 +38,6 @@ def order(node, op, key=None):
     return node.request('GET' if op == 'list' else 'PUT', KEYRING + op, body, timeout=40)
 
 
-def wait_log(node, text):
-    """A line takes its way through the supervisor."""
-    return wait_for('%r in the log of %s' % (text, node.name), lambda: text in node.log(), 30)
-
-
 def event(node, name):
     """A user event of the node's serfd: (code, error)."""
     with rawwire.Ipc(os.path.join(node.run_dir, 'serfd.sock'), 20 * steppe.SCALE) as bus:
@@ -113,7 +108,7 @@ class Rotation(steppe.TestCase):
         # A restart finds the key of the file, though the configuration says the old one.
         servers[1].restart()
         servers[1].wait_members(names, 60)
-        wait_log(servers[1], "the keyring's file wins")
+        servers[1].wait_log("the keyring's file wins")
         late = self.cluster.node('late', 'north', self.cluster.addr(3, 1), server_extra=encrypt(A))
         late.start()
         r = late.put('/v1/agent/join?address=%s' % servers[0].addr)
@@ -179,9 +174,9 @@ class File(steppe.TestCase):
                 ('remove', '{"Key":"%s"}' % A, 500, '1/1 nodes reported failure'),
                 ('rotate', None, 404, 'resource not found')):
             self.assertStatus(n.put(KEYRING + op, body, 40), status, text)
-        wait_log(n, 'Requested key is not in the keyring')
-        wait_log(n, 'Removing the primary key is not allowed')
-        wait_log(n, 'key size must be 16, 24 or 32 bytes')
+        n.wait_log('Requested key is not in the keyring')
+        n.wait_log('Removing the primary key is not allowed')
+        n.wait_log('key size must be 16, 24 or 32 bytes')
         self.assertNotIn(A, n.log())
         self.assertEqual(file_keys(n), [A])
         self.assertStatus(order(n, 'remove', B), 200)  # not there: nothing to do, as in Serf
@@ -214,7 +209,7 @@ class File(steppe.TestCase):
         folder = os.path.dirname(key_file(n))
         os.mkdir(key_file(n) + '.new')  # the new file cannot be made
         self.assertStatus(order(n, 'install', B), 500, '1/1 nodes reported failure')
-        wait_log(n, "the keyring's file cannot be written")
+        n.wait_log("the keyring's file cannot be written")
         os.rmdir(key_file(n) + '.new')
         self.assertEqual(order(n, 'list').json()['Keys'], {A: 1})
         self.assertStatus(order(n, 'install', B), 200)
@@ -281,8 +276,8 @@ class Refused(steppe.TestCase):
         n = self.cluster.region('west', start=False).server.start()
         for op, key in (('list', None), ('install', A), ('use', A), ('remove', A)):
             self.assertStatus(order(n, op, key), 500, '1/1 nodes reported failure')
-        wait_log(n, 'Keyring is empty (encryption not enabled)')
-        wait_log(n, 'No keyring to modify (encryption not enabled)')
+        n.wait_log('Keyring is empty (encryption not enabled)')
+        n.wait_log('No keyring to modify (encryption not enabled)')
         self.assertFalse(os.path.exists(key_file(n)))
         c = self.cluster.node('c1', 'west', self.cluster.addr(1, 11), server=False, client=True, servers=[n.addr])
         c.start()

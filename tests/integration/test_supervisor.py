@@ -19,7 +19,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import steppe  # noqa: E402
-from steppe import SCALE, wait_for  # noqa: E402
+from steppe import SCALE, alive, wait_for  # noqa: E402
 
 SERVER = ('serfd', 'raftd', 'routerd', 'apid', 'schedd')
 FAKE = r'''#!/bin/sh
@@ -165,14 +165,6 @@ class Node:
                 except AssertionError:
                     os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.dir, ignore_errors=True)
-
-
-def alive(pid):
-    try:
-        with open('/proc/%d/stat' % pid) as f:
-            return f.read().rsplit(')', 1)[1].split()[0] != 'Z'
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 class StartTest(unittest.TestCase):

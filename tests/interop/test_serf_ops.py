@@ -13,7 +13,6 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, '..', 'lib')]
 import crowd as crowds
-import steppe
 from rawwire import field, pb
 from steppe import wait_for
 from test_serf_agent import FORCE_LEAVE, NOMAD_TAGS, PORT, Case

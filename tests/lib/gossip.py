@@ -12,7 +12,6 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'interop'))
-import steppe  # noqa: E402
 import test_serf_agent as interop  # noqa: E402
 from steppe import wait_for  # noqa: E402
 

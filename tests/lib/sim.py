@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """Client nodes that only speak (tests/bench/sim_nodes.c), and jobs for them.
 
-STEPPE_TOOLS, or STEPPE_BUILD/tests: where the program is."""
+STEPPE_TOOLS, or BENCH_BUILD/tests, or STEPPE_BUILD/tests: where the program is."""
 
 import os
 import subprocess
@@ -10,10 +10,11 @@ import steppe
 
 
 def binary():
-    folder = os.environ.get('STEPPE_TOOLS')
-    if not folder and os.environ.get('BENCH_BUILD') or os.environ.get('STEPPE_BUILD'):
-        folder = os.path.join(os.environ.get('BENCH_BUILD') or os.environ['STEPPE_BUILD'], 'tests')
-    return os.path.join(folder or '.', 'sim_nodes')
+    build = os.environ.get('BENCH_BUILD') or os.environ.get('STEPPE_BUILD', '.')
+    path = os.path.join(os.environ.get('STEPPE_TOOLS') or os.path.join(build, 'tests'), 'sim_nodes')
+    if not os.access(path, os.X_OK):
+        raise RuntimeError('no program at %s: set STEPPE_TOOLS or STEPPE_BUILD' % path)
+    return path
 
 
 class Nodes:

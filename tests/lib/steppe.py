@@ -410,6 +410,14 @@ class Node:
         except OSError:
             return ''
 
+    def log_line(self, *words):
+        """A line of the log since the last start that holds all of the words, or None."""
+        return next((x for x in self.log().split('\n') if all(w in x for w in words)), None)
+
+    def wait_log(self, *words, timeout=60):
+        """The same; a line takes its way through the supervisor."""
+        return wait_for('%r in the log of %s' % (words, self.name), lambda: self.log_line(*words), timeout)
+
     def log_text(self):
         with open(self.log_file, encoding='utf-8', errors='replace') as f:
             return f.read()
