@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 #include "task/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -12,6 +13,7 @@
 
 #define READ_MAX    65536
 #define KILL_ROUNDS 8
+#define DEPTH_MAX   32 /* groups below a task's, which a root task may make */
 
 static const char *const kind_names[CGROUP_KINDS] = {[CGROUP_FREEZER] = "freezer",
                                                      [CGROUP_MEMORY] = "memory",
@@ -201,30 +203,44 @@ static int make_dirs(const struct cgroup_host *h, enum cgroup_kind k, const char
     }
 }
 
-static int limit(const struct cgroup_host *h, const char *path, const struct cgroup_limits *l)
+static int set_limit(const struct cgroup_host *h, enum cgroup_kind k, const char *path,
+                     const char *file, uint64_t value, struct errtext *e)
+{
+    int r = value ? write_number(h, k, path, file, value) : 0;
+
+    if (r == -ENOENT)
+        return err_set(
+            e, r,
+            "cannot make the control group %s: no %s: this machine does not give us its controller",
+            path, file);
+    return r < 0
+               ? err_set(e, r, "cannot make the control group %s: %s: %s", path, file, strerror(-r))
+               : 0;
+}
+
+static int limit(const struct cgroup_host *h, const char *path, const struct cgroup_limits *l,
+                 struct errtext *e)
 {
     bool v2 = h->version == CGROUP_V2;
-    int r = 0;
+    uint64_t shares = l->cpu_shares ? MIN(MAX(l->cpu_shares, (uint64_t)2), (uint64_t)262144) : 0;
+    int r;
 
-    if (l->memory_max)
-        r = write_number(h, CGROUP_MEMORY, path, v2 ? "memory.max" : "memory.limit_in_bytes",
-                         l->memory_max);
+    r = set_limit(h, CGROUP_MEMORY, path, v2 ? "memory.max" : "memory.limit_in_bytes",
+                  l->memory_max, e);
     if (r == 0 && l->memory_max) /* no swap on top; the file is not there without swap accounting */
         (void)write_number(h, CGROUP_MEMORY, path,
                            v2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes",
                            v2 ? 0 : l->memory_max);
-    if (r == 0 && l->memory_soft)
-        r = write_number(h, CGROUP_MEMORY, path, v2 ? "memory.low" : "memory.soft_limit_in_bytes",
-                         l->memory_soft);
-    if (r == 0 && l->cpu_shares) {
-        uint64_t shares = MIN(MAX(l->cpu_shares, (uint64_t)2), (uint64_t)262144);
-
-        /* The mapping that runc and systemd use: 2..262144 to 1..10000. */
-        r = v2 ? write_number(h, CGROUP_CPU, path, "cpu.weight", 1 + (shares - 2) * 9999 / 262142)
-               : write_number(h, CGROUP_CPU, path, "cpu.shares", shares);
-    }
-    if (r == 0 && l->pids_max)
-        r = write_number(h, CGROUP_PIDS, path, "pids.max", l->pids_max);
+    if (r == 0)
+        r = set_limit(h, CGROUP_MEMORY, path, v2 ? "memory.low" : "memory.soft_limit_in_bytes",
+                      l->memory_soft, e);
+    /* The mapping that runc and systemd use: 2..262144 to 1..10000. */
+    if (v2 && shares)
+        shares = 1 + (shares - 2) * 9999 / 262142;
+    if (r == 0)
+        r = set_limit(h, CGROUP_CPU, path, v2 ? "cpu.weight" : "cpu.shares", shares, e);
+    if (r == 0)
+        r = set_limit(h, CGROUP_PIDS, path, "pids.max", l->pids_max, e);
     return r;
 }
 
@@ -236,13 +252,13 @@ int cgroup_create(const struct cgroup_host *h, const char *path, const struct cg
     for (int k = 0; k < CGROUP_KINDS && r == 0; k++)
         if (uses(h, k, limits != NULL))
             r = make_dirs(h, (enum cgroup_kind)k, path);
-    if (r == 0 && limits)
-        r = limit(h, path, limits);
-    if (r < 0) {
+    if (r < 0)
+        r = err_set(e, r, "cannot make the control group %s: %s", path, strerror(-r));
+    else if (limits)
+        r = limit(h, path, limits, e);
+    if (r < 0)
         (void)cgroup_remove(h, path);
-        return err_set(e, r, "cannot make the control group %s: %s", path, strerror(-r));
-    }
-    return 0;
+    return r;
 }
 
 int cgroup_enter(const struct cgroup_host *h, const char *path, bool limits)
@@ -291,6 +307,45 @@ int cgroup_pids(const struct cgroup_host *h, const char *path, pid_t *ret, int m
     return each_pid(h, path, 0, ret, max);
 }
 
+/* Calls fn for each group below `path`, the deepest first. Adds up what it returns. */
+static int each_below(const struct cgroup_host *h, enum cgroup_kind k, const char *path, int depth,
+                      int (*fn)(const struct cgroup_host *h, enum cgroup_kind k, const char *path))
+{
+    char name[CGROUP_PATH_MAX], sub[CGROUP_PATH_MAX];
+    DIR *d = file_path(h, k, path, "", name) < 0 ? NULL : opendir(name);
+    struct dirent *ent;
+    int sum = 0;
+
+    while (d && (ent = readdir(d))) {
+        int n = snprintf(sub, sizeof(sub), "%s/%s", path, ent->d_name);
+
+        if (ent->d_type != DT_DIR || ent->d_name[0] == '.' || n >= (int)sizeof(sub))
+            continue;
+        if (depth < DEPTH_MAX)
+            sum += each_below(h, k, sub, depth + 1, fn);
+        sum += fn(h, k, sub);
+    }
+    if (d)
+        closedir(d);
+    return sum;
+}
+
+static int kill_one(const struct cgroup_host *h, enum cgroup_kind k, const char *path)
+{
+    (void)k;
+    return MAX(each_pid(h, path, SIGKILL, NULL, 0), 0);
+}
+
+static int remove_one(const struct cgroup_host *h, enum cgroup_kind k, const char *path)
+{
+    char name[CGROUP_PATH_MAX];
+    int r = file_path(h, k, path, "", name);
+
+    if (r == 0 && rmdir(name) < 0 && errno != ENOENT)
+        r = -errno;
+    return r;
+}
+
 static void freeze(const struct cgroup_host *h, const char *path, bool on)
 {
     if (h->version == CGROUP_V2)
@@ -309,6 +364,8 @@ int cgroup_kill(const struct cgroup_host *h, const char *path)
     freeze(h, path, true);
     for (int round = 0; round < KILL_ROUNDS; round++) {
         n = each_pid(h, path, SIGKILL, NULL, 0);
+        if (n >= 0)
+            n += each_below(h, CGROUP_FREEZER, path, 0, kill_one);
         if (n == seen)
             break;
         seen = n;
@@ -317,18 +374,31 @@ int cgroup_kill(const struct cgroup_host *h, const char *path)
     return n;
 }
 
-int cgroup_remove(const struct cgroup_host *h, const char *path)
+static int remove_all(const struct cgroup_host *h, const char *path, bool below)
 {
-    char name[CGROUP_PATH_MAX];
-    int r = 0;
+    int r = 0, one;
 
     for (int k = 0; k < CGROUP_KINDS; k++) {
-        if (!uses(h, k, true) || file_path(h, (enum cgroup_kind)k, path, "", name) < 0)
+        if (!uses(h, k, true) || !h->mount[k][0])
             continue;
-        if (rmdir(name) < 0 && errno != ENOENT)
-            r = -errno;
+        one = remove_one(h, (enum cgroup_kind)k, path);
+        if (below && one < 0) {
+            (void)each_below(h, (enum cgroup_kind)k, path, 0, remove_one);
+            one = remove_one(h, (enum cgroup_kind)k, path);
+        }
+        r = one < 0 ? one : r;
     }
     return r;
+}
+
+int cgroup_remove(const struct cgroup_host *h, const char *path)
+{
+    return remove_all(h, path, false);
+}
+
+int cgroup_remove_tree(const struct cgroup_host *h, const char *path)
+{
+    return remove_all(h, path, true);
 }
 
 bool cgroup_oom(const struct cgroup_host *h, const char *path)

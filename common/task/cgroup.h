@@ -51,10 +51,17 @@ int cgroup_create(const struct cgroup_host *h, const char *path, const struct cg
 int cgroup_enter(const struct cgroup_host *h, const char *path, bool limits);
 /* Its processes, at most max; the number of all. -errno when there is no such group. */
 int cgroup_pids(const struct cgroup_host *h, const char *path, pid_t *ret, int max);
-/* SIGKILLs all of it at once, however fast they fork. The number of processes seen, or -errno. */
+/*
+ * SIGKILLs all of it and of the groups below it at once, however fast they fork. The number of
+ * processes seen, or -errno.
+ */
 int cgroup_kill(const struct cgroup_host *h, const char *path);
-/* Removes it everywhere. 0 also when it was not there, -EBUSY while it has processes. */
+/*
+ * Removes it everywhere; _tree: with the groups below it, which a task may have made. 0 also when
+ * it was not there, -EBUSY while it has processes (or, without _tree, groups).
+ */
 int cgroup_remove(const struct cgroup_host *h, const char *path);
+int cgroup_remove_tree(const struct cgroup_host *h, const char *path);
 /* Something in it was killed for its memory limit. */
 bool cgroup_oom(const struct cgroup_host *h, const char *path);
 

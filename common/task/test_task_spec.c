@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "task/cgroup.h"
 #include "task/task_spec.h"
@@ -109,6 +113,88 @@ START_TEST(test_cgroup_mounts)
 }
 END_TEST
 
+/* A folder in the place of the kernel's: what is written, and to which files? */
+static void fake_file(const struct cgroup_host *h, const char *file, bool there)
+{
+    char path[256];
+    FILE *f;
+
+    (void)snprintf(path, sizeof(path), "%s/n/t/%s", h->mount[CGROUP_FREEZER], file);
+    if (!there) {
+        ck_assert_int_eq(unlink(path), 0);
+        return;
+    }
+    f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    (void)fclose(f);
+}
+
+static void fake_group(struct cgroup_host *h, char dir[static 32])
+{
+    char path[256];
+
+    (void)snprintf(dir, 32, "/tmp/steppe-cgroup-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    *h = (struct cgroup_host){.version = CGROUP_V2};
+    for (int k = 0; k < CGROUP_KINDS; k++)
+        (void)snprintf(h->mount[k], sizeof(h->mount[k]), "%s", dir);
+    (void)snprintf(path, sizeof(path), "%s/n", dir);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    (void)snprintf(path, sizeof(path), "%s/n/t", dir);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+}
+
+START_TEST(test_cgroup_v2_limits)
+{
+    static const char *const files[] = {"memory.max", "memory.swap.max", "memory.low",
+                                        "cpu.weight", "pids.max",        "memory.events"};
+    static const char *const want[] = {"67108864", "0", "16777216", "39", "7", ""};
+    struct cgroup_limits l = {64u << 20, 16u << 20, 1000, 7};
+    struct cgroup_host h;
+    struct errtext e = {{0}};
+    char dir[32], text[64];
+
+    fake_group(&h, dir);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        fake_file(&h, files[i], true);
+    ck_assert_int_eq(cgroup_create(&h, "/n/t", &l, &e), 0);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        ck_assert_int_eq(cgroup_read(&h, CGROUP_MEMORY, "/n/t", files[i], text, sizeof(text)), 0);
+        ck_assert_str_eq(text, want[i]);
+    }
+    ck_assert(!cgroup_oom(&h, "/n/t"));
+    fake_file(&h, "pids.max", false);
+    ck_assert_int_eq(cgroup_create(&h, "/n/t", &l, &e), -ENOENT);
+    ck_assert_ptr_nonnull(strstr(e.text, "/n/t: no pids.max"));
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        if (strcmp(files[i], "pids.max") != 0)
+            fake_file(&h, files[i], false);
+    ck_assert_int_eq(cgroup_remove(&h, "/n/t"), 0);
+    ck_assert_int_eq(cgroup_remove(&h, "/n"), 0);
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
+START_TEST(test_cgroup_remove_tree)
+{
+    static const char *const below[] = {"a", "a/b", "a/c", "d"};
+    struct cgroup_host h;
+    char dir[32], path[256];
+
+    fake_group(&h, dir);
+    for (size_t i = 0; i < ARRAY_LEN(below); i++) {
+        (void)snprintf(path, sizeof(path), "%s/n/t/%s", dir, below[i]);
+        ck_assert_int_eq(mkdir(path, 0700), 0);
+    }
+    ck_assert_int_lt(cgroup_remove(&h, "/n/t"), 0);
+    ck_assert_int_eq(access(path, F_OK), 0);
+    ck_assert_int_eq(cgroup_remove_tree(&h, "/n/t"), 0);
+    ck_assert_int_eq(cgroup_remove_tree(&h, "/n/t"), 0);
+    ck_assert_int_eq(cgroup_remove(&h, "/n"), 0);
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("task_spec");
@@ -120,6 +206,8 @@ int main(void)
     tcase_add_test(t, test_spec_bad);
     tcase_add_test(t, test_status);
     tcase_add_test(t, test_cgroup_mounts);
+    tcase_add_test(t, test_cgroup_v2_limits);
+    tcase_add_test(t, test_cgroup_remove_tree);
     suite_add_tcase(s, t);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

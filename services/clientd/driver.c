@@ -123,7 +123,7 @@ static void kill_groups(const struct driver_ctx *ctx, const char *node_group,
             continue;
         if (cgroup_kill(ctx->cgroups, group) > 0)
             log_warn("killed what was left of a task that nobody knows group=%s", group);
-        (void)cgroup_remove(ctx->cgroups, group);
+        (void)cgroup_remove_tree(ctx->cgroups, group);
     }
     if (d)
         closedir(d);

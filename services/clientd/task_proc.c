@@ -70,7 +70,7 @@ static void lost(struct proc *p)
 
     if (p->group[0]) {
         (void)cgroup_kill(p->cgroups, p->group);
-        (void)cgroup_remove(p->cgroups, p->group);
+        (void)cgroup_remove_tree(p->cgroups, p->group);
     }
     end(p, &ev);
 }
@@ -527,6 +527,9 @@ static void read_group(const struct proc *p, struct driver_usage *u)
     if (cgroup_read(p->cgroups, CGROUP_MEMORY, p->group,
                     v2 ? "memory.current" : "memory.usage_in_bytes", text, sizeof(text)) == 0)
         u->usage = strtoull(text, NULL, 10);
+    if (v2 && cgroup_read(p->cgroups, CGROUP_MEMORY, p->group, "memory.swap.current", text,
+                          sizeof(text)) == 0)
+        u->swap = strtoull(text, NULL, 10);
     if (cgroup_read(p->cgroups, CGROUP_MEMORY, p->group,
                     v2 ? "memory.peak" : "memory.max_usage_in_bytes", text, sizeof(text)) == 0)
         u->max_usage = strtoull(text, NULL, 10);

@@ -128,7 +128,7 @@ static void done(struct taskd *t)
     finish_output(t);
     if (t->spec.cgroup[0]) {
         t->status.oom = t->status.oom || cgroup_oom(&t->host, t->spec.cgroup);
-        (void)cgroup_remove(&t->host, t->spec.cgroup);
+        (void)cgroup_remove_tree(&t->host, t->spec.cgroup);
     }
     if (t->status.phase != TASK_FAILED)
         t->status.phase = TASK_EXITED;

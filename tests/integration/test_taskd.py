@@ -251,6 +251,25 @@ class Hard(TaskdCase):
         self.assertEqual(t.pids(), [])
 
     @unittest.skipUnless(have_cgroups(), 'needs control groups')
+    def test_groups_of_its_own(self):
+        """A root task makes groups below its own, and moves its children there."""
+        t = Task('/bin/sh', '-c', 'mkdir -p $G/a/b $G/c; '
+                 'setsid sh -c "echo 0 > $G/a/b/cgroup.procs; echo \\$\\$ > deep; exec sleep 1000" & '
+                 'setsid sh -c "echo 0 > $G/c/cgroup.procs; echo \\$\\$ > other; exec sleep 1000" & exec sleep 1000',
+                 cgroup=True)
+        self.addCleanup(t.close)
+        root = next(p for p in ('/sys/fs/cgroup/freezer', '/sys/fs/cgroup') if os.path.exists(p + '/cgroup.procs'))
+        group = root + t.spec['cgroup']
+        t.spec['env'].append('G=' + group)
+        t.start()
+        pids = [int(wait_for('a child', lambda n=n: t.file(n).strip(), LONG)) for n in ('deep', 'other')]
+        self.assertEqual([alive(p) for p in pids], [True, True])
+        t.say('kill 15 100')
+        t.until('exited')
+        self.assertEqual([alive(p) for p in pids], [False, False])
+        self.assertFalse(os.path.exists(group))
+
+    @unittest.skipUnless(have_cgroups(), 'needs control groups')
     def test_out_of_memory(self):
         t = self.task('/usr/bin/python3', '-c', 'x = []\nwhile True: x.append(bytearray(1 << 20))', cgroup=True,
                       limits=1, memory_max=64 << 20)
