@@ -88,10 +88,10 @@ static const struct method_case {
 
 static size_t items(struct bytes body)
 {
-    struct row_field f;
+    struct wire_field f;
     size_t n = 0;
 
-    while (row_next(&body, &f))
+    while (wire_field_next(&body, &f))
         n += f.tag == 1;
     return n;
 }

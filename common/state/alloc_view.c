@@ -12,14 +12,14 @@
 
 bool alloc_view_add(struct alloc_view *v, struct bytes allocation)
 {
-    struct row_field f;
+    struct wire_field f;
 
-    while (row_next(&allocation, &f)) {
+    while (wire_field_next(&allocation, &f)) {
         if (f.tag >= ALLOC_VIEW_TAGS)
             continue;
-        if (f.wire != (ALLOC_NUMBERS & ROW_TAG(f.tag) ? ROW_VARINT : ROW_BYTES))
+        if (f.wire != (ALLOC_NUMBERS & ROW_TAG(f.tag) ? WIRE_VARINT : WIRE_BYTES))
             return false;
-        if (f.wire == ROW_VARINT)
+        if (f.wire == WIRE_VARINT)
             v->num[f.tag] = f.num;
         else
             v->text[f.tag] = f.data;

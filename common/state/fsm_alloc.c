@@ -200,13 +200,13 @@ int fsm_alloc_change(struct fsm_ctx *c, struct fsm_alloc *a, const struct fsm_al
 static int fsm_each(struct fsm_ctx *c, struct bytes list, uint32_t tag, const char *what,
                     int (*fn)(struct fsm_ctx *c, struct bytes item))
 {
-    struct row_field f;
+    struct wire_field f;
     int r = 0;
 
-    while (r == 0 && row_next(&list, &f)) {
+    while (r == 0 && wire_field_next(&list, &f)) {
         if (f.tag != tag)
             continue;
-        if (f.wire != ROW_BYTES)
+        if (f.wire != WIRE_BYTES)
             return fsm_refuse(c, 400, "broken %s", what);
         r = fn(c, f.data);
     }
@@ -386,11 +386,11 @@ static int fsm_transition_apply(struct fsm_ctx *c, struct bytes item)
 /* The id of the first evaluation of a list. */
 static struct bytes fsm_first_eval_id(struct bytes evals)
 {
-    struct row_field f;
+    struct wire_field f;
 
-    if (!row_next(&evals, &f) || f.wire != ROW_BYTES)
+    if (!wire_field_next(&evals, &f) || f.wire != WIRE_BYTES)
         return (struct bytes){0};
-    for (struct bytes rest = f.data; row_next(&rest, &f);) {
+    for (struct bytes rest = f.data; wire_field_next(&rest, &f);) {
         if (f.tag == steppe_Evaluation_id_tag)
             return f.data;
     }

@@ -36,13 +36,13 @@ static bool fsm_plan_rejects(const struct fsm_plan *p, const uint8_t node[static
 static int fsm_plan_rejected(struct fsm_ctx *c, struct fsm_plan *p)
 {
     struct bytes result = c->cmd->blobs_n > 1 ? c->cmd->blobs[1] : (struct bytes){0};
-    struct row_field f;
+    struct wire_field f;
     uint8_t id[16];
 
-    while (row_next(&result, &f)) {
+    while (wire_field_next(&result, &f)) {
         if (f.tag != steppe_PlanResult_rejected_nodes_tag)
             continue;
-        if (f.wire != ROW_BYTES || !row_uuid_read(f.data, id))
+        if (f.wire != WIRE_BYTES || !row_uuid_read(f.data, id))
             return fsm_refuse(c, 400, "broken result of a plan");
         strbuf_add(&p->rejected, id, sizeof(id));
     }
@@ -131,13 +131,13 @@ struct fsm_stop {
 
 static bool fsm_stop_read(struct bytes item, struct fsm_stop *ret)
 {
-    struct row_field f;
+    struct wire_field f;
 
     memset(ret->text, 0, sizeof(ret->text));
-    while (row_next(&item, &f)) {
+    while (wire_field_next(&item, &f)) {
         if (f.tag >= ARRAY_LEN(ret->text))
             continue;
-        if (f.wire != ROW_BYTES)
+        if (f.wire != WIRE_BYTES)
             return false;
         ret->text[f.tag] = f.data;
     }
@@ -376,13 +376,13 @@ static int fsm_place_apply(struct fsm_ctx *c, struct fsm_plan *plan, struct byte
 
 static int fsm_plan_check(struct fsm_ctx *c, struct bytes plan)
 {
-    struct row_field f;
+    struct wire_field f;
     int r = 0;
 
-    while (r == 0 && row_next(&plan, &f)) {
+    while (r == 0 && wire_field_next(&plan, &f)) {
         if (f.tag < steppe_Plan_place_tag || f.tag > steppe_Plan_deployment_tag)
             continue;
-        if (f.wire != ROW_BYTES)
+        if (f.wire != WIRE_BYTES)
             return fsm_refuse(c, 400, "broken plan");
         if (f.tag == steppe_Plan_place_tag)
             r = fsm_place_check(c, f.data);
@@ -401,10 +401,10 @@ enum fsm_plan_part { PLAN_STOPS, PLAN_DEPLOYMENT, PLAN_PLACES, PLAN_EVALS };
 static int fsm_plan_part(struct fsm_ctx *c, struct fsm_plan *p, enum fsm_plan_part part)
 {
     struct bytes plan = p->plan;
-    struct row_field f;
+    struct wire_field f;
     int r = 0;
 
-    while (r == 0 && row_next(&plan, &f)) {
+    while (r == 0 && wire_field_next(&plan, &f)) {
         if (part == PLAN_STOPS &&
             (f.tag == steppe_Plan_stop_tag || f.tag == steppe_Plan_preempt_tag))
             r = fsm_stop_apply(c, p, f.data);

@@ -11,6 +11,7 @@
 #include "command.pb.h"
 #include "state/state.h"
 #include "state/store.h"
+#include "wire/field.h"
 
 /* ---- numbers in keys and values ---- */
 
@@ -42,19 +43,6 @@ void row_release(const pb_msgdesc_t *fields, void *msg);
 /* Are these whole protobuf fields? Their types are not looked at, nor what is inside. */
 bool row_is_fields(struct bytes in);
 
-/* ---- shallow reading: the fields of a message without decoding what is in them ---- */
-
-enum { ROW_VARINT = 0, ROW_FIXED64 = 1, ROW_BYTES = 2, ROW_FIXED32 = 5 };
-struct row_field {
-    uint32_t tag;
-    unsigned wire;     /* ROW_... */
-    uint64_t num;      /* of ROW_VARINT */
-    struct bytes data; /* of ROW_BYTES */
-    struct bytes raw;  /* all of it, tag included */
-};
-/* Takes the next field off *rest: true; false at the end (rest is empty) or at damage (it is not).
- */
-bool row_next(struct bytes *rest, struct row_field *ret);
 /* Appends the fields of `in` whose tags (1..63) are in the mask; damage ends it. */
 void row_copy_fields(struct strbuf *out, struct bytes in, uint64_t mask);
 #define ROW_TAG(tag) (UINT64_C(1) << (tag))

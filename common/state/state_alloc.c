@@ -119,7 +119,7 @@ static int job_of(struct job_cache *jc, const struct alloc_view *v)
     struct bytes ns = v->text[T(namespace)], job = v->text[T(job_id)];
     uint64_t create = v->num[T(job_create_index)], version = v->num[T(job_version)];
     struct row_key nsid = {.len = 0};
-    struct row_field f;
+    struct wire_field f;
     struct bytes rest;
     int r;
 
@@ -139,8 +139,8 @@ static int job_of(struct job_cache *jc, const struct alloc_view *v)
     jc->found = r == 0;
     if (r)
         return r < 0 ? err_trace(r) : 0;
-    for (rest = jc->spec; row_next(&rest, &f);) {
-        if (f.tag == steppe_Job_type_tag && f.wire == ROW_BYTES)
+    for (rest = jc->spec; wire_field_next(&rest, &f);) {
+        if (f.tag == steppe_Job_type_tag && f.wire == WIRE_BYTES)
             jc->type = f.data;
     }
     return 0;
@@ -275,14 +275,14 @@ static const uint8_t stub_tags[ALLOC_VIEW_TAGS] = {
 
 static void add_stub_fields(struct strbuf *out, struct bytes in, bool resources)
 {
-    struct row_field f;
+    struct wire_field f;
 
-    while (row_next(&in, &f)) {
+    while (wire_field_next(&in, &f)) {
         uint32_t tag = f.tag < ALLOC_VIEW_TAGS ? stub_tags[f.tag] : 0;
 
         if (!tag || (f.tag == T(allocated_resources) && !resources))
             continue;
-        if (f.wire == ROW_BYTES)
+        if (f.wire == WIRE_BYTES)
             row_bytes(out, tag, f.data);
         else
             row_u64(out, tag, f.num);

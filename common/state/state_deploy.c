@@ -17,10 +17,10 @@ struct deployment_row {
 
 static int row_read(struct bytes row, struct deployment_row *ret)
 {
-    struct row_field f;
+    struct wire_field f;
 
     *ret = (struct deployment_row){0};
-    while (row_next(&row, &f)) {
+    while (wire_field_next(&row, &f)) {
         if (f.tag == steppe_Deployment_modify_index_tag)
             ret->modify_index = f.num;
         else if (f.tag == steppe_Deployment_job_create_index_tag)

@@ -302,11 +302,11 @@ static bool search_in_namespace(const struct search *s, const struct search_cont
         if (row_eval_head(value, &ns, &head))
             return false;
     } else if (search_by_bytes(ctx)) {
-        struct row_field f;
+        struct wire_field f;
 
         /* of Allocation and of Deployment, field 2 */
-        while (row_next(&value, &f)) {
-            if (f.tag == steppe_Allocation_namespace_tag && f.wire == ROW_BYTES)
+        while (wire_field_next(&value, &f)) {
+            if (f.tag == steppe_Allocation_namespace_tag && f.wire == WIRE_BYTES)
                 ns = f.data;
         }
     } else {

@@ -14,16 +14,11 @@
 #pragma once
 
 #include "base/base.h"
+#include "base/bytes.h"
 #include "base/err.h"
 #include "state/state_schema.h"
 
 enum { STORE_E_NOT_FOUND = 1 };
-
-/* Borrowed bytes. */
-struct bytes {
-    const uint8_t *data;
-    size_t len;
-};
 
 struct store;
 struct store_txn;
@@ -140,15 +135,3 @@ int store_scan(struct store_txn *t, enum state_table table, struct bytes prefix,
 int store_seek(struct store_cursor *c, struct bytes at, struct bytes *key, struct bytes *value);
 int store_next(struct store_cursor *c, struct bytes *key, struct bytes *value);
 void store_scan_end(struct store_cursor *c);
-
-/* ---- bytes ---- */
-
-static inline struct bytes bytes_of(const void *data, size_t len)
-{
-    return (struct bytes){data, len};
-}
-struct bytes bytes_text(const char *text);
-/* Lexicographic, a shorter one first: the order of every table. */
-int bytes_cmp(struct bytes a, struct bytes b);
-bool bytes_eq(struct bytes a, struct bytes b);
-bool bytes_starts_with(struct bytes b, struct bytes prefix);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "member.pb.h"
+#include "wire/field.h"
 #include "wire/wire.h"
 
 START_TEST(test_envelopes)
@@ -116,6 +117,38 @@ START_TEST(test_items)
 }
 END_TEST
 
+START_TEST(test_fields)
+{
+    /* 1: varint 300, 2: bytes "hi", 3: fixed32, 4: fixed64, 5: bytes "" */
+    static const uint8_t msg[] = {0x08, 0xac, 0x02, 0x12, 2, 'h', 'i', 0x1d, 1, 2,    3, 4,
+                                  0x21, 1,    2,    3,    4, 5,   6,   7,    8, 0x2a, 0};
+    /* Cut length, length beyond the end, tag 0, a group, a varint of 11 bytes, a cut number. */
+    static const struct bytes bad[] = {
+        {(const uint8_t *)"\x12", 1},
+        {(const uint8_t *)"\x12\x02h", 3},
+        {(const uint8_t *)"\x00\x01", 2},
+        {(const uint8_t *)"\x0b\x0c", 2},
+        {(const uint8_t *)"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12},
+        {(const uint8_t *)"\x1d\x01\x02", 3},
+        {(const uint8_t *)"\x12\xff\xff\xff\xff\x0f", 6},
+    };
+    struct bytes rest = bytes_of(msg, sizeof(msg));
+    struct wire_field f;
+
+    ck_assert(wire_field_next(&rest, &f) && f.tag == 1 && f.wire == WIRE_VARINT && f.num == 300);
+    ck_assert(wire_field_next(&rest, &f) && f.tag == 2 && bytes_eq(f.data, bytes_text("hi")));
+    ck_assert_uint_eq(f.raw.len, 4);
+    ck_assert(wire_field_next(&rest, &f) && f.wire == WIRE_FIXED32 && f.data.len == 0);
+    ck_assert(wire_field_next(&rest, &f) && f.wire == WIRE_FIXED64 && f.raw.len == 9);
+    ck_assert(wire_field_next(&rest, &f) && f.tag == 5 && f.data.data && f.data.len == 0);
+    ck_assert(!wire_field_next(&rest, &f) && rest.len == 0);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        rest = bad[i];
+        ck_assert_msg(!wire_field_next(&rest, &f) && rest.len == bad[i].len, "%zu", i);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("wire");
@@ -128,6 +161,7 @@ int main(void)
     tcase_add_test(t, test_encode_any_size);
     tcase_add_test(t, test_encode_bound);
     tcase_add_test(t, test_items);
+    tcase_add_test(t, test_fields);
     suite_add_tcase(s, t);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

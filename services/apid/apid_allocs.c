@@ -8,6 +8,7 @@
 #include "apid.h"
 #include "rpc.json.h"
 #include "rpc.pb.h"
+#include "wire/field.h"
 #include "wire/wire.h"
 
 /* Nomad takes a bad value for false here. */
@@ -41,47 +42,6 @@ static void read_list(struct apid_req *r, unsigned method, const pb_msgdesc_t *f
 
 /* ---- without task states ---- */
 
-static bool skip_varint(const uint8_t **p, const uint8_t *end, uint64_t *ret)
-{
-    *ret = 0;
-    for (unsigned shift = 0; *p < end && shift < 64; shift += 7) {
-        *ret |= (uint64_t)(**p & 0x7f) << shift;
-        if (!(*(*p)++ & 0x80))
-            return true;
-    }
-    return false;
-}
-
-/* The next field of a message: its tag, and where it ends. */
-static bool next_field(const uint8_t **p, const uint8_t *end, uint32_t *ret_tag)
-{
-    uint64_t key, n = 0;
-
-    if (!skip_varint(p, end, &key))
-        return false;
-    *ret_tag = (uint32_t)(key >> 3);
-    switch (key & 7) {
-    case 0:
-        return skip_varint(p, end, &n);
-    case 1:
-        n = 8;
-        break;
-    case 2:
-        if (!skip_varint(p, end, &n))
-            return false;
-        break;
-    case 5:
-        n = 4;
-        break;
-    default:
-        return false;
-    }
-    if (n > (size_t)(end - *p))
-        return false;
-    *p += n;
-    return true;
-}
-
 /* The list without field `tag` of its items. */
 static bool list_without(const void *body, size_t len, uint32_t tag, struct strbuf *out)
 {
@@ -91,17 +51,14 @@ static bool list_without(const void *body, size_t len, uint32_t tag, struct strb
 
     while (wire_items_next(&it, &item, &n)) {
         _cleanup_(strbuf_fini) struct strbuf kept = STRBUF_INIT;
-        const uint8_t *p = item, *end = item + n;
+        struct bytes rest = bytes_of(item, n);
+        struct wire_field f;
 
-        while (p < end) {
-            const uint8_t *from = p;
-            uint32_t field;
-
-            if (!next_field(&p, end, &field))
-                return false;
-            if (field != tag)
-                strbuf_add(&kept, from, (size_t)(p - from));
-        }
+        while (wire_field_next(&rest, &f))
+            if (f.tag != tag)
+                strbuf_add(&kept, f.raw.data, f.raw.len);
+        if (rest.len)
+            return false;
         strbuf_addc(out, 0x0a); /* field 1, length-delimited */
         for (size_t v = kept.len; v; v >>= 7)
             strbuf_addc(out, (char)((v & 0x7f) | (v > 0x7f ? 0x80 : 0)));

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "state/alloc_view.h"
+#include "wire/field.h"
 
 #define T(field) steppe_Allocation_##field##_tag
 
@@ -32,40 +33,6 @@ struct check {
 
 /* ---- fields of a message ---- */
 
-struct field {
-    uint32_t tag;
-    bool is_text;
-    struct bytes text;
-    uint64_t number;
-};
-
-/* False at the end or at damage: then *rest is not empty. */
-static bool next_field(struct bytes *rest, struct field *f)
-{
-    pb_istream_t in = pb_istream_from_buffer(rest->data, rest->len);
-    pb_wire_type_t type;
-    uint32_t len;
-    bool eof, ok = true;
-
-    if (rest->len == 0 || !pb_decode_tag(&in, &type, &f->tag, &eof))
-        return false;
-    f->is_text = type == PB_WT_STRING;
-    f->number = 0;
-    f->text = (struct bytes){0};
-    if (f->is_text) {
-        ok = pb_decode_varint32(&in, &len) && len <= in.bytes_left;
-        if (ok) {
-            f->text = bytes_of(rest->data + (rest->len - in.bytes_left), len);
-            ok = pb_read(&in, NULL, len);
-        }
-    } else {
-        ok = type == PB_WT_VARINT ? pb_decode_varint(&in, &f->number) : pb_skip_field(&in, type);
-    }
-    if (ok)
-        *rest = bytes_of(rest->data + (rest->len - in.bytes_left), in.bytes_left);
-    return ok;
-}
-
 /* A text of 36 characters. */
 static bool uuid_text(struct bytes b, char out[static 37])
 {
@@ -85,19 +52,19 @@ static bool read_uuid(struct bytes b, struct image_id *ret)
 
 bool plan_head_read(struct bytes plan, struct plan_head *ret)
 {
-    struct field f;
+    struct wire_field f;
 
     *ret = (struct plan_head){0};
-    while (next_field(&plan, &f)) {
-        if (f.tag == steppe_Plan_eval_id_tag && f.is_text)
-            (void)uuid_text(f.text, ret->eval_id);
-        else if (f.tag == steppe_Plan_eval_token_tag && f.is_text)
-            (void)snprintf(ret->token, sizeof(ret->token), "%.*s", (int)MIN(f.text.len, 39u),
-                           f.text.len ? (const char *)f.text.data : "");
+    while (wire_field_next(&plan, &f)) {
+        if (f.tag == steppe_Plan_eval_id_tag && f.wire == WIRE_BYTES)
+            (void)uuid_text(f.data, ret->eval_id);
+        else if (f.tag == steppe_Plan_eval_token_tag && f.wire == WIRE_BYTES)
+            (void)snprintf(ret->token, sizeof(ret->token), "%.*s", (int)MIN(f.data.len, 39u),
+                           f.data.len ? (const char *)f.data.data : "");
         else if (f.tag == steppe_Plan_all_at_once_tag)
-            ret->all_at_once = f.number != 0;
+            ret->all_at_once = f.num != 0;
         else if (f.tag == steppe_Plan_priority_tag)
-            ret->priority = (int)f.number;
+            ret->priority = (int)f.num;
     }
     return plan.len == 0;
 }
@@ -107,30 +74,30 @@ static bool item_ids(struct bytes b, bool place, struct bytes *id, struct bytes 
 {
     uint32_t id_tag = place ? T(id) : steppe_PlanStop_alloc_id_tag;
     uint32_t node_tag = place ? T(node_id) : steppe_PlanStop_node_id_tag;
-    struct field f;
+    struct wire_field f;
 
     *id = *node = (struct bytes){0};
-    while (next_field(&b, &f)) {
-        if (f.is_text && f.tag == id_tag)
-            *id = f.text;
-        else if (f.is_text && f.tag == node_tag)
-            *node = f.text;
+    while (wire_field_next(&b, &f)) {
+        if (f.wire == WIRE_BYTES && f.tag == id_tag)
+            *id = f.data;
+        else if (f.wire == WIRE_BYTES && f.tag == node_tag)
+            *node = f.data;
     }
     return b.len == 0;
 }
 
 void plan_each_id(struct bytes plan, void (*fn)(void *user, const char *id), void *user)
 {
-    struct field f;
+    struct wire_field f;
 
-    while (next_field(&plan, &f)) {
+    while (wire_field_next(&plan, &f)) {
         struct bytes id, node;
         char text[37];
 
-        if (f.is_text &&
+        if (f.wire == WIRE_BYTES &&
             (f.tag == steppe_Plan_place_tag || f.tag == steppe_Plan_stop_tag ||
              f.tag == steppe_Plan_preempt_tag) &&
-            item_ids(f.text, f.tag == steppe_Plan_place_tag, &id, &node) && uuid_text(id, text))
+            item_ids(f.data, f.tag == steppe_Plan_place_tag, &id, &node) && uuid_text(id, text))
             fn(user, text);
     }
 }
@@ -180,25 +147,25 @@ static int add_item(struct check *c, int kind, struct bytes bytes)
 
 static int collect(struct check *c, struct bytes plan)
 {
-    struct field f;
+    struct wire_field f;
     int r = 0;
 
-    while (r == 0 && next_field(&plan, &f)) {
+    while (r == 0 && wire_field_next(&plan, &f)) {
         switch (f.tag) {
         case steppe_Plan_all_at_once_tag:
-            c->all_at_once = f.number != 0;
+            c->all_at_once = f.num != 0;
             break;
         case steppe_Plan_priority_tag:
-            c->priority = (int)f.number;
+            c->priority = (int)f.num;
             break;
         case steppe_Plan_place_tag:
-            r = add_item(c, ITEM_PLACE, f.text);
+            r = add_item(c, ITEM_PLACE, f.data);
             break;
         case steppe_Plan_stop_tag:
-            r = add_item(c, ITEM_STOP, f.text);
+            r = add_item(c, ITEM_STOP, f.data);
             break;
         case steppe_Plan_preempt_tag:
-            r = add_item(c, ITEM_PREEMPT, f.text);
+            r = add_item(c, ITEM_PREEMPT, f.data);
             break;
         case steppe_Plan_evals_tag:
         case steppe_Plan_deployment_tag:
@@ -473,10 +440,10 @@ static bool goes_whole(struct bytes plan, size_t items_max, struct split *s)
 {
     struct bytes rest = plan, before = plan;
     size_t items = 0;
-    struct field f;
+    struct wire_field f;
 
-    for (; next_field(&rest, &f); before = rest) {
-        if (f.tag == steppe_Plan_preempt_tag || (f.tag == steppe_Plan_all_at_once_tag && f.number))
+    for (; wire_field_next(&rest, &f); before = rest) {
+        if (f.tag == steppe_Plan_preempt_tag || (f.tag == steppe_Plan_all_at_once_tag && f.num))
             return true;
         if (of_pass(f.tag, 1) || of_pass(f.tag, 2))
             items++;
@@ -490,7 +457,7 @@ void plan_split(struct bytes plan, size_t items_max, void (*fn)(void *user, stru
                 void *user)
 {
     struct split s = {.items_max = items_max, .fn = fn, .user = user};
-    struct field f;
+    struct wire_field f;
 
     if (goes_whole(plan, items_max, &s)) {
         fn(user, plan);
@@ -501,7 +468,7 @@ void plan_split(struct bytes plan, size_t items_max, void (*fn)(void *user, stru
     for (unsigned pass = 0; pass < 4; pass++) {
         struct bytes rest = plan, before = plan;
 
-        for (; next_field(&rest, &f); before = rest) {
+        for (; wire_field_next(&rest, &f); before = rest) {
             if (pass == 0 ? f.tag != steppe_Plan_deployment_tag : !of_pass(f.tag, pass))
                 continue;
             if (s.items == items_max && pass < 3)

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "raftd_build.h"
 #include "state/state_config.h"
+#include "wire/field.h"
 #include "wire/wire.h"
 
 #define RESTORE_ROWS       2000 /* looked at, and evaluations woken, in a turn of the loop */
@@ -212,26 +213,17 @@ static void on_change(void *user, const struct fsm_change *c)
 /* The class that a node computed of itself; "" when it has none. */
 static void class_of(struct store_txn *t, const char *node_id, char *out, size_t cap)
 {
+    struct wire_field f;
     struct bytes row;
-    pb_istream_t in;
-    pb_wire_type_t type;
-    uint32_t tag, len;
-    bool eof;
 
     out[0] = 0;
     if (store_get(t, STATE_NODE_SPECS, bytes_text(node_id), &row) != 0)
         return;
-    in = pb_istream_from_buffer(row.data, row.len);
-    while (pb_decode_tag(&in, &type, &tag, &eof)) {
-        if (tag == steppe_Node_computed_class_tag && type == PB_WT_STRING) {
-            if (!pb_decode_varint32(&in, &len) || len > in.bytes_left)
-                return;
-            (void)snprintf(out, cap, "%.*s", (int)len,
-                           (const char *)row.data + (row.len - in.bytes_left));
+    while (wire_field_next(&row, &f)) {
+        if (f.tag == steppe_Node_computed_class_tag && f.wire == WIRE_BYTES) {
+            (void)snprintf(out, cap, "%.*s", (int)MIN(f.data.len, cap), (const char *)f.data.data);
             return;
         }
-        if (!pb_skip_field(&in, type))
-            return;
     }
 }
 

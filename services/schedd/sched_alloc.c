@@ -40,38 +40,38 @@ static int32_t index_of(const char *name)
 
 static void read_transition(struct sched_alloc *a, struct bytes in, bool *bad)
 {
-    struct sched_pb_field f;
+    struct wire_field f;
 
     while (sched_pb_next(&in, &f, bad)) {
         if (f.tag == steppe_DesiredTransition_migrate_tag)
-            a->migrate = f.number;
+            a->migrate = f.num;
         else if (f.tag == steppe_DesiredTransition_reschedule_tag)
-            a->reschedule = f.number;
+            a->reschedule = f.num;
         else if (f.tag == steppe_DesiredTransition_force_reschedule_tag)
-            a->force_reschedule = f.number;
+            a->force_reschedule = f.num;
     }
 }
 
 /* One entry of task_states. */
 static void read_state(struct sched_alloc *a, struct bytes in, bool *bad)
 {
-    struct sched_pb_field f;
+    struct wire_field f;
     bool failed = false, dead = false;
     int64_t finished = 0;
 
     while (sched_pb_next(&in, &f, bad)) {
-        struct bytes value = f.bytes;
-        struct sched_pb_field s;
+        struct bytes value = f.data;
+        struct wire_field s;
 
-        if (f.tag != 2 || f.wire != 2) /* of a map entry: 1 key, 2 value */
+        if (f.tag != 2 || f.wire != WIRE_BYTES) /* of a map entry: 1 key, 2 value */
             continue;
         while (sched_pb_next(&value, &s, bad)) {
             if (s.tag == steppe_TaskState_failed_tag)
-                failed = s.number;
+                failed = s.num;
             else if (s.tag == steppe_TaskState_finished_at_tag)
-                finished = (int64_t)s.number;
-            else if (s.tag == steppe_TaskState_state_tag && s.wire == 2)
-                dead = is_word(s.bytes, "dead");
+                finished = (int64_t)s.num;
+            else if (s.tag == steppe_TaskState_state_tag && s.wire == WIRE_BYTES)
+                dead = is_word(s.data, "dead");
         }
     }
     a->finished = MAX(a->finished, finished);
@@ -80,18 +80,18 @@ static void read_state(struct sched_alloc *a, struct bytes in, bool *bad)
 
 static void read_event(struct sched_arena *arena, struct sched_event *e, struct bytes in, bool *bad)
 {
-    struct sched_pb_field f;
+    struct wire_field f;
 
     *e = (struct sched_event){.prev_alloc_id = "", .prev_node_id = ""};
     while (sched_pb_next(&in, &f, bad)) {
         if (f.tag == steppe_RescheduleEvent_reschedule_time_tag)
-            e->time = (int64_t)f.number;
+            e->time = (int64_t)f.num;
         else if (f.tag == steppe_RescheduleEvent_delay_tag)
-            e->delay = (int64_t)f.number;
+            e->delay = (int64_t)f.num;
         else if (f.tag == steppe_RescheduleEvent_prev_alloc_id_tag)
-            e->prev_alloc_id = sched_arena_text(arena, f.bytes.data, f.bytes.len);
+            e->prev_alloc_id = sched_arena_text(arena, f.data.data, f.data.len);
         else if (f.tag == steppe_RescheduleEvent_prev_node_id_tag)
-            e->prev_node_id = sched_arena_text(arena, f.bytes.data, f.bytes.len);
+            e->prev_node_id = sched_arena_text(arena, f.data.data, f.data.len);
     }
 }
 
@@ -99,17 +99,17 @@ static void read_tracker(struct sched_arena *arena, struct sched_alloc *a, struc
                          bool *bad)
 {
     struct bytes count = in;
-    struct sched_pb_field f;
+    struct wire_field f;
     size_t n = 0;
 
     while (sched_pb_next(&count, &f, bad))
-        n += f.tag == steppe_RescheduleTracker_events_tag && f.wire == 2;
+        n += f.tag == steppe_RescheduleTracker_events_tag && f.wire == WIRE_BYTES;
     n = MIN(n, (size_t)EVENTS_MAX);
     a->events = SCHED_NEW_N(arena, struct sched_event, n);
     a->events_n = 0;
     while (a->events_n < n && sched_pb_next(&in, &f, bad))
-        if (f.tag == steppe_RescheduleTracker_events_tag && f.wire == 2)
-            read_event(arena, &a->events[a->events_n++], f.bytes, bad);
+        if (f.tag == steppe_RescheduleTracker_events_tag && f.wire == WIRE_BYTES)
+            read_event(arena, &a->events[a->events_n++], f.data, bad);
 }
 
 /* Texts: where each goes. */
@@ -135,60 +135,60 @@ static const char **text_of(struct sched_alloc *a, uint32_t tag)
     }
 }
 
-static void read_number(struct sched_alloc *a, const struct sched_pb_field *f)
+static void read_number(struct sched_alloc *a, const struct wire_field *f)
 {
     switch (f->tag) {
     case steppe_Allocation_create_index_tag:
-        a->create_index = f->number;
+        a->create_index = f->num;
         break;
     case steppe_Allocation_modify_index_tag:
-        a->modify_index = f->number;
+        a->modify_index = f->num;
         break;
     case steppe_Allocation_create_time_tag:
-        a->create_time = (int64_t)f->number;
+        a->create_time = (int64_t)f->num;
         break;
     case steppe_Allocation_modify_time_tag:
-        a->modify_time = (int64_t)f->number;
+        a->modify_time = (int64_t)f->num;
         break;
     case steppe_Allocation_job_version_tag:
-        a->job_version = f->number;
+        a->job_version = f->num;
         break;
     case steppe_Allocation_job_create_index_tag:
-        a->job_create_index = f->number;
+        a->job_create_index = f->num;
         break;
     default:
         break;
     }
 }
 
-static void read_bytes(struct sched_arena *arena, struct sched_alloc *a,
-                       const struct sched_pb_field *f, bool *states, bool *bad)
+static void read_bytes(struct sched_arena *arena, struct sched_alloc *a, const struct wire_field *f,
+                       bool *states, bool *bad)
 {
     const char **text = text_of(a, f->tag);
 
     if (text) {
-        *text = sched_arena_text(arena, f->bytes.data, f->bytes.len);
+        *text = sched_arena_text(arena, f->data.data, f->data.len);
         return;
     }
     switch (f->tag) {
     case steppe_Allocation_desired_status_tag:
-        a->desired = desired_of(f->bytes);
+        a->desired = desired_of(f->data);
         break;
     case steppe_Allocation_client_status_tag:
-        a->client = client_of(f->bytes);
+        a->client = client_of(f->data);
         break;
     case steppe_Allocation_desired_transition_tag:
-        read_transition(a, f->bytes, bad);
+        read_transition(a, f->data, bad);
         break;
     case steppe_Allocation_task_states_tag:
         *states = true;
-        read_state(a, f->bytes, bad);
+        read_state(a, f->data, bad);
         break;
     case steppe_Allocation_reschedule_tracker_tag:
-        read_tracker(arena, a, f->bytes, bad);
+        read_tracker(arena, a, f->data, bad);
         break;
     case steppe_Allocation_allocated_resources_tag:
-        a->resources = f->bytes;
+        a->resources = f->data;
         break;
     default:
         break;
@@ -202,7 +202,7 @@ struct reading {
 
 static void read_part(struct reading *r, struct bytes in, struct sched_alloc *a)
 {
-    struct sched_pb_field f;
+    struct wire_field f;
     bool fresh = true;
 
     while (sched_pb_next(&in, &f, &r->bad)) {
@@ -212,7 +212,7 @@ static void read_part(struct reading *r, struct bytes in, struct sched_alloc *a)
             a->finished = 0;
             fresh = false;
         }
-        if (f.wire == 2)
+        if (f.wire == WIRE_BYTES)
             read_bytes(r->arena, a, &f, &r->states, &r->bad);
         else
             read_number(a, &f);

@@ -100,76 +100,10 @@ void sched_pb_end(struct strbuf *b, size_t begun)
 
 /* ---- reading ---- */
 
-static bool get_varint(struct bytes *in, uint64_t *ret)
+bool sched_pb_next(struct bytes *in, struct wire_field *ret, bool *bad)
 {
-    uint64_t v = 0;
-
-    for (unsigned shift = 0; shift < 64 && in->len > 0; shift += 7) {
-        uint8_t c = *in->data++;
-
-        in->len--;
-        v |= (uint64_t)(c & 0x7f) << shift;
-        if (!(c & 0x80)) {
-            *ret = v;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool get_fixed(struct bytes *in, size_t n, uint64_t *ret)
-{
-    *ret = 0;
-    if (in->len < n)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        *ret |= (uint64_t)in->data[i] << (8 * i);
-    in->data += n;
-    in->len -= n;
-    return true;
-}
-
-static bool get_value(struct bytes *in, struct sched_pb_field *f)
-{
-    uint64_t len;
-
-    switch (f->wire) {
-    case 0:
-        return get_varint(in, &f->number);
-    case 1:
-        return get_fixed(in, 8, &f->number);
-    case 5:
-        return get_fixed(in, 4, &f->number);
-    case 2:
-        if (!get_varint(in, &len) || len > in->len)
-            return false;
-        f->bytes = bytes_of(in->data, (size_t)len);
-        in->data += len;
-        in->len -= (size_t)len;
+    if (wire_field_next(in, ret))
         return true;
-    default:
-        return false;
-    }
-}
-
-bool sched_pb_next(struct bytes *in, struct sched_pb_field *ret, bool *bad)
-{
-    const uint8_t *start = in->data;
-    uint64_t key;
-
-    *ret = (struct sched_pb_field){0};
-    if (in->len == 0)
-        return false;
-    if (!get_varint(in, &key) || key >> 3 == 0 || key >> 35) {
-        *bad = true;
-        return false;
-    }
-    ret->tag = (uint32_t)(key >> 3);
-    ret->wire = (uint32_t)(key & 7);
-    if (!get_value(in, ret)) {
-        *bad = true;
-        return false;
-    }
-    ret->whole = bytes_of(start, (size_t)(in->data - start));
-    return true;
+    *bad |= in->len > 0;
+    return false;
 }

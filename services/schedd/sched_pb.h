@@ -8,7 +8,7 @@
 
 #include "base/base.h"
 #include "base/strbuf.h"
-#include "state/store.h"
+#include "wire/field.h"
 
 /* ---- writing; as proto3 does, zero numbers and empty texts are left out ---- */
 
@@ -28,12 +28,5 @@ void sched_pb_end(struct strbuf *b, size_t begun);
 
 /* ---- reading ---- */
 
-struct sched_pb_field {
-    uint32_t tag, wire; /* wire: 0 number, 1 and 5 fixed, 2 bytes */
-    uint64_t number;    /* wire 0, 1, 5 */
-    struct bytes bytes; /* wire 2 */
-    struct bytes whole; /* the field as it stands there, with its tag */
-};
-
 /* The next field of *in, which is shortened by it. False at the end and on damage (*bad is set). */
-bool sched_pb_next(struct bytes *in, struct sched_pb_field *ret, bool *bad);
+bool sched_pb_next(struct bytes *in, struct wire_field *ret, bool *bad);

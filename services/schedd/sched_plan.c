@@ -261,12 +261,12 @@ static bool is_replaced(uint32_t tag)
 
 static void copy_fields(struct sched_ctx *c, struct bytes in)
 {
-    struct sched_pb_field f;
+    struct wire_field f;
     bool bad = false;
 
     while (sched_pb_next(&in, &f, &bad))
         if (!is_replaced(f.tag))
-            strbuf_add(c->plan, f.whole.data, f.whole.len);
+            strbuf_add(c->plan, f.raw.data, f.raw.len);
 }
 
 /*
