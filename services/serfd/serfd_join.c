@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Joining: many addresses at a time, start_join, retry_join, and back into the pool of old. */
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,14 +35,6 @@ struct command {
     struct join_op *op;
     char *source; /* as it was given */
     struct serfd_exec *exec;
-};
-
-/* A name being resolved. */
-struct lookup {
-    uv_getaddrinfo_t req;
-    struct join_op *op;
-    char *host;
-    uint16_t port;
 };
 
 struct serfd_joiner {
@@ -169,31 +160,21 @@ void serfd_joined(struct serfd *sd, const struct serf_effect *fx, const char *te
     op_check(op);
 }
 
-static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
+static void on_found(void *user, const char *host, const char *error,
+                     const struct gossip_addr *addrs, size_t n)
 {
-    struct lookup *lk = CONTAINER_OF(req, struct lookup, req);
-    struct join_op *op = lk->op;
-    struct gossip_addr addr;
-    bool any = false;
+    struct join_op *op = user;
 
-    for (struct addrinfo *ai = res; status == 0 && ai && op->sd; ai = ai->ai_next) {
-        if (!serfd_from_sockaddr(ai->ai_addr, &addr))
-            continue;
-        addr.port = lk->port;
-        any = true;
-        op_dial(op, &addr);
-    }
-    uv_freeaddrinfo(res);
+    for (size_t i = 0; i < n && op->sd; i++)
+        op_dial(op, &addrs[i]);
     if (op->sd) {
-        if (!any)
-            op_fail(op, lk->host, status ? uv_strerror(status) : "no address");
+        if (error)
+            op_fail(op, host, error);
         serfd_settle(op->sd);
         op->pending--;
         op_check(op);
     }
     op_unref(op);
-    free(lk->host);
-    free(lk);
 }
 
 static void op_add(struct join_op *op, const char *text);
@@ -250,40 +231,15 @@ static void op_run(struct join_op *op, const char *text)
 
 static void op_add(struct join_op *op, const char *text)
 {
-    static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct gossip_addr addr;
-    struct lookup *lk;
-    char *host = NULL;
-    uint16_t port = 0;
-    int r;
-
-    if (source_command(text)) {
-        if (op->own)
-            op_run(op, text);
-        else
-            op_fail(op, text, "a command can only stand in a server's own configuration");
-        return;
+    if (!source_command(text)) {
+        op->pending++;
+        op->refs++;
+        serfd_lookup(op->sd, text, on_found, op);
+    } else if (op->own) {
+        op_run(op, text);
+    } else {
+        op_fail(op, text, "a command can only stand in a server's own configuration");
     }
-    if (serfd_conf_split(text, op->sd->ctx->conf->ports.serf, &host, &port)) {
-        op_fail(op, text, "not a host or host:port");
-        return;
-    }
-    if (serfd_conf_ip(host, port, &addr)) {
-        free(host);
-        op_dial(op, &addr);
-        return;
-    }
-    lk = xcalloc(1, sizeof(*lk));
-    *lk = (struct lookup){.op = op, .host = host, .port = port};
-    r = uv_getaddrinfo(op->sd->ctx->loop, &lk->req, on_resolved, host, NULL, &hints);
-    if (r) {
-        op_fail(op, text, uv_strerror(r));
-        free(host);
-        free(lk);
-        return;
-    }
-    op->pending++;
-    op->refs++;
 }
 
 static void on_op_timer(uv_timer_t *t)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Serf.JoinCheck: names to addresses, a check of each, all findings in one answer. */
 #include <errno.h>
-#include <netdb.h>
 #include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,13 +21,6 @@ struct serfd_report {
     size_t n_ids;
     size_t checks, lookups; /* under way */
     steppe_SerfJoinCheckResponse resp;
-};
-
-struct name_lookup {
-    uv_getaddrinfo_t req;
-    struct serfd_report *rep;
-    char *host;
-    uint16_t port;
 };
 
 static void add(struct serfd_report *rep, const char *address, const char *check,
@@ -118,60 +110,21 @@ void serfd_checked(struct serfd *sd, const struct serf_effect *fx, const char *r
     }
 }
 
-static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
+static void on_found(void *user, const char *host, const char *error,
+                     const struct gossip_addr *addrs, size_t n)
 {
-    struct name_lookup *lk = CONTAINER_OF(req, struct name_lookup, req);
-    struct serfd_report *rep = lk->rep;
-    struct gossip_addr addr;
+    struct serfd_report *rep = user;
 
-    for (struct addrinfo *ai = res; status == 0 && ai && rep->sd; ai = ai->ai_next) {
-        if (!serfd_from_sockaddr(ai->ai_addr, &addr))
-            continue;
-        addr.port = lk->port;
-        check(rep, &addr);
-    }
-    uv_freeaddrinfo(res);
+    for (size_t i = 0; i < n && rep->sd; i++)
+        check(rep, &addrs[i]);
     rep->lookups--;
-    if (status)
-        add(rep, lk->host, "address", "fail", uv_strerror(status));
+    if (error)
+        add(rep, host, "address", "fail", error);
     if (rep->sd) {
         serfd_settle(rep->sd);
         report_done(rep);
     } else if (rep->lookups == 0) {
         report_free(rep);
-    }
-    free(lk->host);
-    free(lk);
-}
-
-static void start(struct serfd_report *rep, const char *text)
-{
-    static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct serfd *sd = rep->sd;
-    struct name_lookup *lk;
-    struct gossip_addr addr;
-    char *host = NULL;
-    uint16_t port = 0;
-    int r;
-
-    if (serfd_conf_split(text, sd->ctx->conf->ports.serf, &host, &port)) {
-        add(rep, text, "address", "fail", "not a host or host:port");
-        return;
-    }
-    if (serfd_conf_ip(host, port, &addr)) {
-        free(host);
-        check(rep, &addr);
-        return;
-    }
-    lk = xcalloc(1, sizeof(*lk));
-    *lk = (struct name_lookup){.rep = rep, .host = host, .port = port};
-    rep->lookups++;
-    r = uv_getaddrinfo(sd->ctx->loop, &lk->req, on_resolved, host, NULL, &hints);
-    if (r) {
-        rep->lookups--;
-        add(rep, text, "address", "fail", uv_strerror(r));
-        free(host);
-        free(lk);
     }
 }
 
@@ -203,8 +156,10 @@ void serfd_report_request(struct serfd *sd, struct bus_req *req)
     req->user = rep;
     req->on_abort = on_abort;
     rep->lookups = 1; /* holds it while addresses are added */
-    for (pb_size_t i = 0; i < msg.addresses_count && i < TARGETS_MAX; i++)
-        start(rep, msg.addresses[i]);
+    for (pb_size_t i = 0; i < msg.addresses_count && i < TARGETS_MAX; i++) {
+        rep->lookups++;
+        serfd_lookup(sd, msg.addresses[i], on_found, rep);
+    }
     pb_release(steppe_SerfJoinRequest_fields, &msg);
     rep->lookups--;
     if (rep->resp.findings_count + rep->checks + rep->lookups == 0)

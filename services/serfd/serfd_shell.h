@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * What the files of serfd's shell share. serfd_shell.c: the core's events and effects, UDP, life.
- * serfd_streams.c: TCP. serfd_join.c: joins, rejoin. serfd_exec.c: commands that print addresses.
- * serfd_disk.c: files. serfd_keyring.c: the keyring's start and its changes. serfd_rpc.c: the
- * Serf.* methods; serfd_ask.c: those that ask the whole pool. serfd_conf.c: configuration to
- * options and tags. serfd_stamps.c: what data_dir says about federation and raft group.
+ * serfd_streams.c: TCP. serfd_join.c: joins, rejoin. serfd_lookup.c: names. serfd_exec.c: commands
+ * that print addresses. serfd_disk.c: files. serfd_keyring.c: the keyring's start and its changes.
+ * serfd_rpc.c: the Serf.* methods; serfd_ask.c: those that ask the whole pool. serfd_conf.c:
+ * configuration to options and tags. serfd_stamps.c: what data_dir says about federation and raft
+ * group.
  */
 #pragma once
 
@@ -111,6 +112,17 @@ void serfd_join(struct serfd *sd, const struct serfd_join_order *order, serfd_jo
 void serfd_joined(struct serfd *sd, const struct serf_effect *fx, const char *text);
 /* start_join, retry_join and what the snapshot knows; then the bus and svc_ready(). */
 void serfd_joiner_start(struct serfd *sd);
+
+/* serfd_lookup.c */
+#define LOOKUP_ADDRS_MAX 64 /* further ones of a name are left out */
+/* error NULL: what `host` stands for, at least one address. */
+typedef void serfd_lookup_fn(void *user, const char *host, const char *error,
+                             const struct gossip_addr *addrs, size_t n);
+/*
+ * Calls fn once: from within for an address and for what is none, later for a name. It cannot be
+ * taken back: fn may be called after serfd_stop().
+ */
+void serfd_lookup(struct serfd *sd, const char *text, serfd_lookup_fn *fn, void *user);
 
 /* serfd_report.c: Serf.JoinCheck */
 void serfd_report_request(struct serfd *sd, struct bus_req *req);
