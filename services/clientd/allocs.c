@@ -124,7 +124,9 @@ int alloc_set_up(struct alloc *al, struct errtext *e)
         if (!g->tasks[i].name || !g->tasks[i].name[0] || strchr(g->tasks[i].name, '/') ||
             strcmp(g->tasks[i].name, "..") == 0 || strcmp(g->tasks[i].name, ".") == 0 ||
             strcmp(g->tasks[i].name, "alloc") == 0 || strlen(g->tasks[i].name) > 128)
-            return err_set(e, -EINVAL, "a task's name cannot be that of a folder");
+            return err_set(e, -EINVAL,
+                           "\"%s\" cannot be the name of a task: its folder is made from it",
+                           g->tasks[i].name ? g->tasks[i].name : "");
         rules[i] = rules_of(al, g, &g->tasks[i]);
     }
     alloc_core_init(&al->core, rules, g->tasks_count, clock_mono(), clock_wall());

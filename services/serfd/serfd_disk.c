@@ -60,9 +60,7 @@ static int sync_folder_of(const char *path)
     return r;
 }
 
-/* By a new file and a rename, so that there is a whole one at any time. */
-static int replace_file(const char *path, const char *data, size_t len, bool sync,
-                        struct errtext *e)
+int serfd_file_replace(const char *path, const char *data, size_t len, bool sync, struct errtext *e)
 {
     _cleanup_(freep) char *fresh = xasprintf("%s.new", path);
     int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), r;
@@ -88,12 +86,12 @@ static int replace_file(const char *path, const char *data, size_t len, bool syn
  */
 int snapshot_write(const char *path, const struct strbuf *text, struct errtext *e)
 {
-    return replace_file(path, text->data, text->len, false, e);
+    return serfd_file_replace(path, text->data, text->len, false, e);
 }
 
 int keyring_write(const char *path, const char *text, size_t len, struct errtext *e)
 {
-    return replace_file(path, text, len, true, e);
+    return serfd_file_replace(path, text, len, true, e);
 }
 
 int keyring_read(const char *path, struct seal_keyring *ring, struct errtext *e)

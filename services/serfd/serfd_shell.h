@@ -170,6 +170,12 @@ void serfd_keyring_save(struct serfd *sd, struct span text);
 void serfd_keyring_fini(struct serfd *sd);
 
 /* serfd_disk.c; the snapshot's part is in serfd_snapshot.h */
+/*
+ * By a new file with mode 0600 and a rename, so that there is a whole one at any time; with `sync`
+ * it is safe on disk, its name too, when it returns 0. -errno, with the file's name in *e.
+ */
+int serfd_file_replace(const char *path, const char *data, size_t len, bool sync,
+                       struct errtext *e);
 /* -ENOENT: there is none. */
 int keyring_read(const char *path, struct seal_keyring *ring, struct errtext *e);
 /* With mode 0600; safe on disk when it returns 0. */

@@ -35,19 +35,9 @@ int serfd_stamp_read(const char *path, char *buf, size_t size, struct errtext *e
 
 int serfd_stamp_write(const char *path, const char *text, struct errtext *e)
 {
-    _cleanup_(freep) char *fresh = xasprintf("%s.new", path);
     _cleanup_(freep) char *line = xasprintf("%s\n", text);
-    size_t len = strlen(line);
-    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool ok;
 
-    if (fd < 0)
-        return err_set(e, -errno, "cannot make %s: %s", fresh, strerror(errno));
-    ok = write(fd, line, len) == (ssize_t)len && fsync(fd) == 0;
-    close(fd);
-    if (!ok || rename(fresh, path) < 0)
-        return err_set(e, -EIO, "cannot write %s: %s", path, strerror(errno));
-    return 0;
+    return serfd_file_replace(path, line, strlen(line), true, e);
 }
 
 static bool is_group(const char *text)
