@@ -7,6 +7,7 @@
 #include "rpc.pb.h"
 #include "state/rows.h"
 #include "state/state_test.h"
+#include "state/state_test_both.h"
 
 static struct test_state ts;
 static struct store_txn *txn;
@@ -291,20 +292,5 @@ static void add_tests(TCase *tc)
 
 int main(void)
 {
-    Suite *s = suite_create("state");
-    TCase *mem = tcase_create("mem"), *lmdb = tcase_create("lmdb");
-    SRunner *sr;
-    int failed;
-
-    tcase_add_checked_fixture(mem, setup_mem, teardown);
-    tcase_add_checked_fixture(lmdb, setup_lmdb, teardown);
-    add_tests(mem);
-    add_tests(lmdb);
-    suite_add_tcase(s, mem);
-    suite_add_tcase(s, lmdb);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_over_both("state", setup_mem, setup_lmdb, teardown, add_tests);
 }
