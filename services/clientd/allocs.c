@@ -556,7 +556,12 @@ static void on_silence(uv_timer_t *t)
 
 static void on_gc(uv_timer_t *t)
 {
-    allocs_gc(t->data);
+    struct allocs *a = t->data;
+
+    allocs_gc(a);
+    for (size_t i = 0; i < a->n; i++)
+        if (a->items[i]->unsaved && alloc_save(a->items[i], true, false) < 0)
+            break; /* no more room yet */
 }
 
 int allocs_new(struct svc_ctx *ctx, struct bus_client *routerd, const char *node_id,

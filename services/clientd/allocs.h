@@ -40,6 +40,7 @@ struct alloc {
     struct alloc_core core;
     struct alloc_run *runs; /* core.n */
     bool waits_for_servers; /* restored after a boot: it may have been placed elsewhere meanwhile */
+    bool unsaved;           /* the disk did not take the last change: once more later */
     bool unsynced;          /* its file has to be synced before a task starts */
     bool moved;             /* the disk of the one before was taken over */
     bool forgotten;         /* the servers have it no more: collect it when it is ended */

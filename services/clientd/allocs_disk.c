@@ -59,15 +59,17 @@ static int save_state(struct alloc *al, bool sync, struct errtext *e)
 int alloc_save(struct alloc *al, bool whole, bool sync)
 {
     struct errtext e = {{0}};
+    bool to_disk = sync && !al->owner->ctx->conf->dev; /* that is a throw-away node */
     int r = 0;
 
-    bool to_disk = sync && !al->owner->ctx->conf->dev; /* that is a throw-away node */
+    whole |= al->unsaved;
 
     if (whole)
         r = client_store_write(al->state_dir, "alloc", steppe_Allocation_fields, &al->alloc,
                                to_disk, &e);
     if (r == 0)
         r = save_state(al, to_disk, &e);
+    al->unsaved = r < 0;
     if (r < 0)
         log_error("%s", e.text);
     else if (whole && sync)

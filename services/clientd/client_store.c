@@ -83,6 +83,8 @@ int client_store_write(const char *dir, const char *name, const pb_msgdesc_t *fi
     }
     if (r == 0 && rename(tmp, path) < 0)
         r = -errno;
+    if (r < 0)
+        (void)unlink(tmp); /* on a full disk others need the room */
     return r < 0 ? err_set(e, r, "cannot write %s: %s", path, strerror(-r)) : 0;
 }
 

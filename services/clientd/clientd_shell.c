@@ -9,6 +9,7 @@
 #include "clientd_shell.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,6 +90,7 @@ static void accepted(struct clientd *c, const uint8_t *body, size_t len)
     if (c->failures > 0 && c->registered)
         log_info("servers answer again");
     c->failures = 0;
+    log_debug("the servers heard this node ttl_ms=%" PRId64, ttl / NS_PER_MS);
     later(c, ttl / NS_PER_MS);
 }
 

@@ -229,6 +229,21 @@ static void job_unref(struct broker *b, struct job *j)
 
 /* ---- life ---- */
 
+int64_t broker_delay(int64_t wait, int64_t wait_until, int64_t create, int64_t now)
+{
+    int64_t meant = wait > 0 ? wait : wait_until, until, left;
+
+    if (meant <= 0)
+        return 0;
+    if (create <= 0)
+        return wait > 0 ? wait : MAX(wait_until - now, 0);
+    if (wait <= 0)
+        meant = MAX(wait_until - create, 0);
+    if (__builtin_add_overflow(create, meant, &until) || __builtin_sub_overflow(until, now, &left))
+        return meant;
+    return left < 0 ? 0 : MIN(left, meant);
+}
+
 struct broker *broker_new(void)
 {
     struct broker *b = xcalloc(1, sizeof(*b));

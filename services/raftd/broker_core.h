@@ -54,6 +54,13 @@ struct broker_stats {
 
 struct broker;
 
+/*
+ * How long an evaluation waits (ns): `wait` from its creation, or until `wait_until`, whichever is
+ * set (0 = not). Times are of wall clocks, the writer's (create) and ours (now), and those may have
+ * been set since or differ: no evaluation waits longer than it was meant to when it was written.
+ */
+int64_t broker_delay(int64_t wait, int64_t wait_until, int64_t create, int64_t now);
+
 struct broker *broker_new(void);
 struct broker *broker_free(struct broker *b);
 DEFINE_CLEANUP(struct broker, broker_free)

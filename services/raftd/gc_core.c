@@ -1,6 +1,45 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 #include "gc_core.h"
 
+#include <string.h>
+
+void gc_times_note(struct gc_times *t, const struct gc_time *now)
+{
+    if (t->n) {
+        const struct gc_time *last = &t->v[t->n - 1];
+        int64_t passed = now->mono - last->mono, off = now->wall - last->wall - passed;
+
+        if (passed < GC_TIMES_STEP_NS && off > -GC_JUMP_NS && off < GC_JUMP_NS)
+            return;
+    }
+    if (t->n == GC_TIMES_MAX)
+        memmove(t->v, t->v + 1, --t->n * sizeof(t->v[0]));
+    t->v[t->n++] = *now;
+}
+
+int64_t gc_times_cutoff(const struct gc_times *t, const struct gc_time *now, int64_t threshold)
+{
+    int64_t start = now->mono - threshold, least = now->wall;
+    unsigned i = t->n;
+
+    for (; i > 0 && t->v[i - 1].mono > start; i--)
+        least = MIN(least, t->v[i - 1].wall);
+    /* Its note says what the clock showed at the start; before the first one it ran evenly. */
+    if (i > 0)
+        return MIN(least, t->v[i - 1].wall + (start - t->v[i - 1].mono));
+    if (t->n > 0)
+        return MIN(least, t->v[0].wall - (t->v[0].mono - start));
+    return MIN(least, now->wall - threshold);
+}
+
+uint64_t gc_times_index(const struct gc_times *t, const struct gc_time *now, int64_t threshold)
+{
+    for (unsigned i = t->n; i > 0; i--)
+        if (t->v[i - 1].mono <= now->mono - threshold)
+            return t->v[i - 1].index;
+    return 0;
+}
+
 bool gc_job_eligible(const struct gc_job *job, int64_t cutoff)
 {
     if (!job->there || !job->dead || job->submit_time > cutoff)

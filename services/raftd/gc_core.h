@@ -10,6 +10,36 @@
 #pragma once
 
 #include "base/base.h"
+#include "base/clock.h"
+
+/*
+ * Ages by a clock that nobody sets. The rows' times are of the wall clock, which may jump: a day
+ * forward must not make young rows old. So the leader notes what the wall clock said, and how far
+ * the state was, every GC_TIMES_STEP_NS and whenever the two clocks part.
+ */
+#define GC_TIMES_MAX     320
+#define GC_TIMES_STEP_NS (5 * 60 * NS_PER_SEC)
+#define GC_JUMP_NS       (10 * NS_PER_SEC) /* more than slewing does between two notes */
+
+struct gc_time {
+    int64_t mono, wall; /* ns */
+    uint64_t index;     /* applied by then */
+};
+
+struct gc_times {
+    struct gc_time v[GC_TIMES_MAX]; /* by mono, the oldest first */
+    unsigned n;
+};
+
+/* Call it often: a jump counts from the first note after it. */
+void gc_times_note(struct gc_times *t, const struct gc_time *now);
+
+/* A row with this or an older wall time was written at least `threshold` ns ago by a clock like
+ * ours: the lowest that ours has shown since then. */
+int64_t gc_times_cutoff(const struct gc_times *t, const struct gc_time *now, int64_t threshold);
+
+/* The index that the state had by the time `threshold` ns ago; 0 = unknown. */
+uint64_t gc_times_index(const struct gc_times *t, const struct gc_time *now, int64_t threshold);
 
 struct gc_job {
     bool there; /* and the same incarnation that the question is about */

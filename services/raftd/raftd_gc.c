@@ -22,30 +22,24 @@
 #define IDS_MAX  512  /* of one command */
 #define JOB_ALLOCS_MAX                                                                             \
     20000 /* looked at before a job goes; further ones are taken to be like them */
-#define TIMES_MAX     300
-#define TIMES_STEP_NS (5 * 60 * NS_PER_SEC)
-#define T(field)      steppe_Allocation_##field##_tag
+#define T(field) steppe_Allocation_##field##_tag
 
 enum gc_phase { GC_IDLE, GC_JOBS, GC_ALLOCS, GC_EVALS, GC_DEPLOYMENTS, GC_NODES, GC_PHASES };
 
 struct sched_gc {
     struct raftd *rd;
     enum gc_phase phase;
-    bool force;     /* this pass knows no thresholds */
-    bool wanted;    /* somebody asked for a pass like that */
-    bool writing;   /* a command is under way */
-    int64_t due_ns; /* of the next pass; monotonic */
-    int64_t now;    /* of this pass; wall clock */
+    bool force;         /* this pass knows no thresholds */
+    bool wanted;        /* somebody asked for a pass like that */
+    bool writing;       /* a command is under way */
+    int64_t due_ns;     /* of the next pass; monotonic */
+    struct gc_time now; /* of this pass */
     uint8_t at[STATE_KEY_MAX];
     size_t at_len; /* where the phase goes on */
     uint64_t alloc_index;
     steppe_ReapList list;
     size_t ids, found; /* in the list; in this pass */
-    struct gc_time {   /* when which index was reached, newest last */
-        int64_t ns;
-        uint64_t index;
-    } times[TIMES_MAX];
-    unsigned times_n;
+    struct gc_times times;
 };
 
 /* ---- what goes ---- */
@@ -128,7 +122,7 @@ static void propose(struct sched_gc *g)
 
 static int64_t cutoff(const struct sched_gc *g, int64_t threshold)
 {
-    return g->force ? INT64_MAX : g->now - threshold;
+    return g->force ? INT64_MAX : gc_times_cutoff(&g->times, &g->now, threshold);
 }
 
 /* ---- jobs ---- */
@@ -261,6 +255,12 @@ struct walk {
     bool done;
 };
 
+/* The interval is over for what is older than this less the interval. */
+static int64_t now_for(const struct sched_gc *g, const struct gc_policy *policy)
+{
+    return gc_times_cutoff(&g->times, &g->now, policy->interval) + policy->interval;
+}
+
 /* By modify index, the oldest first. */
 static int allocs_row(void *user, const struct state_alloc *a)
 {
@@ -294,7 +294,7 @@ static int allocs_row(void *user, const struct state_alloc *a)
             policy = policy_of(w->t, a, ns, id);
             alloc.last_reschedule = last_reschedule(v->text[T(reschedule_tracker)]);
         }
-        if (gc_alloc_eligible(&alloc, &job, &policy, w->g->now, limit))
+        if (gc_alloc_eligible(&alloc, &job, &policy, now_for(w->g, &policy), limit))
             GC_ADD(w->g, alloc_ids, a->id);
     } else if (full(w->g)) {
         w->last--; /* this index once more, when those of it that are in the list are gone */
@@ -354,15 +354,9 @@ static int evals_row(struct sched_gc *g, struct store_txn *t, struct bytes key, 
 /* ---- deployments and nodes ---- */
 
 /* They have no times: the index that the state had at the cutoff decides. */
-static uint64_t index_at(const struct sched_gc *g, int64_t limit)
+static uint64_t index_at(const struct sched_gc *g, int64_t threshold)
 {
-    uint64_t index = 0;
-
-    if (g->force)
-        return UINT64_MAX;
-    for (unsigned i = 0; i < g->times_n && g->times[i].ns <= limit; i++)
-        index = g->times[i].index;
-    return index;
+    return g->force ? UINT64_MAX : gc_times_index(&g->times, &g->now, threshold);
 }
 
 static int find_live(void *user, const struct state_alloc *a)
@@ -376,7 +370,7 @@ static int find_live(void *user, const struct state_alloc *a)
 static int deployments_row(struct sched_gc *g, struct store_txn *t, struct bytes key,
                            struct bytes value)
 {
-    uint64_t old = index_at(g, cutoff(g, g->rd->ctx->conf->server.deployment_gc_threshold));
+    uint64_t old = index_at(g, g->rd->ctx->conf->server.deployment_gc_threshold);
     steppe_Deployment d = steppe_Deployment_init_zero;
     pb_istream_t in = pb_istream_from_buffer(value.data, value.len);
 
@@ -470,13 +464,20 @@ static void some(struct sched_gc *g)
     g->phase = GC_IDLE;
     if (g->found)
         log_info("deleted what is of no use any more n=%zu%s", g->found, g->force ? " asked" : "");
+    else
+        log_debug("nothing is of no use");
+}
+
+static struct gc_time now_of(const struct sched_gc *g)
+{
+    return (struct gc_time){clock_mono().ns, clock_wall().ns, fsm_applied_index(g->rd->fsm)};
 }
 
 static void start(struct sched_gc *g, bool force, int64_t now_ns)
 {
     g->phase = GC_JOBS;
     g->force = force;
-    g->now = clock_wall().ns;
+    g->now = now_of(g);
     g->found = 0;
     g->at_len = 0;
     g->alloc_index = 0;
@@ -484,23 +485,12 @@ static void start(struct sched_gc *g, bool force, int64_t now_ns)
     g->due_ns = now_ns + g->rd->ctx->conf->server.job_gc_interval;
 }
 
-static void note_time(struct sched_gc *g)
-{
-    int64_t now = clock_wall().ns;
-
-    if (g->times_n && now - g->times[g->times_n - 1].ns < TIMES_STEP_NS &&
-        now >= g->times[g->times_n - 1].ns)
-        return;
-    if (g->times_n == TIMES_MAX)
-        memmove(g->times, g->times + 1, --g->times_n * sizeof(g->times[0]));
-    g->times[g->times_n++] = (struct gc_time){now, fsm_applied_index(g->rd->fsm)};
-}
-
 void sched_gc_tick(struct raftd *rd, int64_t now_ns)
 {
     struct sched_gc *g = rd->sched->gc;
+    struct gc_time now = now_of(g);
 
-    note_time(g);
+    gc_times_note(&g->times, &now);
     if (g->writing)
         return;
     if (g->phase == GC_IDLE && (g->wanted || now_ns >= g->due_ns))

@@ -94,17 +94,6 @@ static void sched_propose_evals(struct raftd *rd, const steppe_Evaluation *evals
     }
 }
 
-static int64_t delay_of(const steppe_Evaluation *ev)
-{
-    int64_t now = clock_wall().ns;
-
-    if (ev->wait > 0 && ev->create_time > 0 && ev->create_time <= now)
-        return ev->create_time < now - ev->wait ? 0 : ev->wait - (now - ev->create_time);
-    if (ev->wait > 0)
-        return ev->wait;
-    return ev->wait_until > now ? ev->wait_until - now : 0;
-}
-
 static void enqueue(struct raftd_sched *s, const steppe_Evaluation *ev, bool woken)
 {
     struct broker_eval e = {
@@ -113,7 +102,8 @@ static void enqueue(struct raftd_sched *s, const steppe_Evaluation *ev, bool wok
         .priority = ev->priority,
         .create_index = ev->create_index,
         .modify_index = ev->modify_index,
-        .delay_ns = woken ? 0 : delay_of(ev),
+        .delay_ns =
+            woken ? 0 : broker_delay(ev->wait, ev->wait_until, ev->create_time, clock_wall().ns),
     };
 
     if (!ev->id || !broker_type_parse(ev->type, &e.type)) {

@@ -332,6 +332,36 @@ START_TEST(nothing_is_lost)
 }
 END_TEST
 
+/* Wall clocks that jump or differ make nobody wait longer than was meant. */
+START_TEST(delay)
+{
+    static const struct {
+        int64_t wait, until, create, now, want;
+    } cases[] = {
+        {0, 0, 100, 100, 0},
+        {5, 0, 100, 100, 5},
+        {5, 0, 100, 102, 3},
+        {5, 0, 100, 106, 0},
+        {5, 0, 100, 10, 5},
+        {5, 0, 0, 100, 5},
+        {0, 130, 100, 110, 20},
+        {0, 130, 100, 130, 0},
+        {0, 130, 100, 500, 0},
+        {0, 130, 100, 10, 30},
+        {0, 130, 0, 100, 30},
+        {0, 130, 0, 200, 0},
+        {0, 90, 100, 80, 0},
+        {0, -1, 100, 80, 0},
+        {0, INT64_MAX, 1, -5, INT64_MAX - 1},
+        {INT64_MAX, 0, 9, 9, INT64_MAX},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        ck_assert_int_eq(broker_delay(cases[i].wait, cases[i].until, cases[i].create, cases[i].now),
+                         cases[i].want);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("broker_core");
@@ -352,6 +382,7 @@ int main(void)
     tcase_add_test(t, poison);
     tcase_add_test(t, again_after_ack);
     tcase_add_test(t, flushed);
+    tcase_add_test(t, delay);
     tcase_add_loop_test(t, nothing_is_lost, 0, 4);
     suite_add_tcase(s, t);
     sr = srunner_create(s);

@@ -75,6 +75,83 @@ START_TEST(evals)
 }
 END_TEST
 
+#define HOUR (3600 * NS_PER_SEC)
+#define DAY  (24 * HOUR)
+
+/* Some minutes of noting each second, the wall clock being `ahead` of the other one. */
+static struct gc_time run(struct gc_times *t, int64_t *mono, int64_t ahead, int minutes)
+{
+    struct gc_time now = {0};
+
+    for (int i = 0; i < minutes * 60; i++) {
+        *mono += NS_PER_SEC;
+        now = (struct gc_time){*mono, *mono + ahead, (uint64_t)(*mono / NS_PER_SEC)};
+        gc_times_note(t, &now);
+    }
+    return now;
+}
+
+/* The wall clock jumps: what was written before the jump has the age that it really has. */
+START_TEST(jump_forward)
+{
+    struct gc_times *t = xcalloc(1, sizeof(*t));
+    int64_t mono = 5 * HOUR, young;
+    struct gc_time now = run(t, &mono, DAY, 30);
+
+    ck_assert_int_eq(gc_times_cutoff(t, &now, 4 * HOUR), now.wall - 4 * HOUR);
+    ck_assert_int_eq(gc_times_cutoff(t, &now, HOUR / 6), now.wall - HOUR / 6);
+    young = now.wall;
+    now = run(t, &mono, 2 * DAY, 50);
+    ck_assert_int_lt(gc_times_cutoff(t, &now, HOUR), young);
+    now = run(t, &mono, 2 * DAY, 11); /* over an hour old now */
+    ck_assert_int_ge(gc_times_cutoff(t, &now, HOUR), young);
+    ck_assert_int_eq(gc_times_cutoff(t, &now, HOUR), now.wall - HOUR);
+    ck_assert_uint_lt(gc_times_index(t, &now, HOUR), (uint64_t)(mono - HOUR) / NS_PER_SEC + 1);
+    ck_assert_uint_gt(gc_times_index(t, &now, HOUR), (uint64_t)(mono - 2 * HOUR) / NS_PER_SEC);
+    free(t);
+}
+END_TEST
+
+/* Back: what is written afterwards looks older than what was before, and is not deleted for it. */
+START_TEST(jump_back)
+{
+    struct gc_times *t = xcalloc(1, sizeof(*t));
+    int64_t mono = 5 * HOUR, before, after;
+    struct gc_time now = run(t, &mono, DAY, 30);
+
+    before = now.wall;
+    now = run(t, &mono, DAY - 2 * HOUR, 1);
+    after = now.wall;
+    now = run(t, &mono, DAY - 2 * HOUR, 49);
+    ck_assert_int_lt(gc_times_cutoff(t, &now, HOUR), after);
+    now = run(t, &mono, DAY - 2 * HOUR, 15);
+    ck_assert_int_ge(gc_times_cutoff(t, &now, HOUR), after);
+    now = run(t, &mono, DAY - 2 * HOUR, 180);
+    ck_assert_int_ge(gc_times_cutoff(t, &now, HOUR), before);
+    free(t);
+}
+END_TEST
+
+/* A clock that jumps all the time: bounded, and nothing young goes. */
+START_TEST(jumping)
+{
+    struct gc_times *t = xcalloc(1, sizeof(*t));
+    int64_t mono = DAY;
+    struct gc_time now = {0}, none = {.mono = HOUR, .wall = DAY};
+
+    ck_assert_int_eq(gc_times_cutoff(t, &none, HOUR), DAY - HOUR);
+    ck_assert_uint_eq(gc_times_index(t, &none, HOUR), 0);
+    for (int i = 0; i < 2 * GC_TIMES_MAX; i++) {
+        mono += NS_PER_SEC;
+        now = (struct gc_time){mono, mono + (i % 2 ? DAY : 0), 1};
+        gc_times_note(t, &now);
+    }
+    ck_assert_uint_eq(t->n, GC_TIMES_MAX);
+    ck_assert_int_le(gc_times_cutoff(t, &now, 60 * NS_PER_SEC), mono - 59 * NS_PER_SEC);
+    free(t);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("gc_core");
@@ -85,6 +162,9 @@ int main(void)
     tcase_add_test(t, jobs);
     tcase_add_test(t, allocs);
     tcase_add_test(t, evals);
+    tcase_add_test(t, jump_forward);
+    tcase_add_test(t, jump_back);
+    tcase_add_test(t, jumping);
     suite_add_tcase(s, t);
     sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);

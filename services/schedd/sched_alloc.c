@@ -241,6 +241,14 @@ int sched_alloc_read(struct sched_arena *arena, struct bytes placed, struct byte
     return r.bad || !*ret->id ? -EBADMSG : 0;
 }
 
+void sched_alloc_mend_times(struct sched_alloc *a, int64_t now)
+{
+    if (a->modify_time > now)
+        a->modify_time = now;
+    if (a->finished > now || (a->finished > 0 && a->finished < a->create_time))
+        a->finished = a->modify_time;
+}
+
 const steppe_TaskGroup *sched_job_group(const steppe_Job *job, const char *name)
 {
     for (pb_size_t i = 0; job && i < job->task_groups_count; i++)

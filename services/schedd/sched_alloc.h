@@ -48,6 +48,13 @@ struct sched_alloc {
 int sched_alloc_read(struct sched_arena *arena, struct bytes placed, struct bytes changed,
                      struct sched_alloc *ret);
 
+/*
+ * The end of its tasks is by the client's clock, which may differ from ours or have been set: an
+ * end that cannot be (before it was placed, after `now`) is replaced by the servers' last change,
+ * and that is never later than now. Its replacement then comes no later than the policy says.
+ */
+void sched_alloc_mend_times(struct sched_alloc *a, int64_t now);
+
 /* Stopped by the servers or ended on the client. */
 static inline bool sched_alloc_terminal(const struct sched_alloc *a)
 {

@@ -238,6 +238,8 @@ static void run(struct schedd *d, struct schedd_item *it, struct loading *l, uin
     it->in.regexps = d->regexps;
     it->in.prng = &d->prng;
     it->in.now = clock_wall().ns;
+    for (size_t i = 0; i < l->n; i++)
+        sched_alloc_mend_times(&l->allocs[i], it->in.now);
     it->in.snapshot_index = index;
     it->in.token = it->token;
     it->in.region = d->ctx->conf->region;

@@ -247,6 +247,32 @@ START_TEST(test_tracker)
 }
 END_TEST
 
+/* A client's clock that is a day ahead or behind neither delays nor speeds up the next one. */
+START_TEST(test_other_clocks)
+{
+    static const struct {
+        int64_t finished, modify, want_finished, want_modify;
+    } cases[] = {
+        {NOW, NOW, NOW, NOW},
+        {NOW - SEC, NOW, NOW - SEC, NOW},
+        {NOW + 86400 * SEC, NOW - SEC, NOW - SEC, NOW - SEC},
+        {NOW - 5 * SEC, NOW - SEC, NOW - SEC, NOW - SEC},
+        {NOW + 3600 * SEC, NOW + 3600 * SEC, NOW, NOW}, /* it was ours that was set back */
+        {0, NOW - SEC, 0, NOW - SEC},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct sched_alloc a = {.finished = cases[i].finished,
+                                .modify_time = cases[i].modify,
+                                .create_time = NOW - 4 * SEC};
+
+        sched_alloc_mend_times(&a, NOW);
+        ck_assert_int_eq(a.finished, cases[i].want_finished);
+        ck_assert_int_eq(a.modify_time, cases[i].want_modify);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("sched_alloc");
@@ -261,6 +287,7 @@ int main(void)
     tcase_add_test(t, test_attempts);
     tcase_add_test(t, test_not_eligible);
     tcase_add_test(t, test_tracker);
+    tcase_add_test(t, test_other_clocks);
     suite_add_tcase(s, t);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

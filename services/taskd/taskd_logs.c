@@ -135,6 +135,8 @@ static void put(struct taskd_log *l, const char *data, size_t n)
 
 void taskd_log_write(struct taskd_log *l, const char *data, size_t n)
 {
+    if (l->out < 0 && l->dir >= 0)
+        open_file(l); /* there was no room for a new file */
     while (l->dir >= 0 && n > 0 && l->size + n > l->max_bytes) {
         size_t room = l->size < l->max_bytes ? (size_t)(l->max_bytes - l->size) : 0;
         const char *nl = room ? memrchr(data, '\n', room) : NULL;

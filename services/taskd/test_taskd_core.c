@@ -168,6 +168,30 @@ START_TEST(test_traps)
 }
 END_TEST
 
+/* There is no room for the next file, and later there is. */
+START_TEST(test_no_next_file)
+{
+    char path[256];
+    struct taskd_log l;
+
+    (void)snprintf(dir, sizeof(dir), "/tmp/test_taskd_XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    (void)snprintf(path, sizeof(path), "%s/t.stdout.1", dir);
+    l = open_log(10, 5);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    taskd_log_write(&l, "12345678", 8);
+    ck_assert_uint_eq(l.dropped, 3);
+    ck_assert_int_eq(rmdir(path), 0);
+    taskd_log_write(&l, "abc", 3);
+    ck_assert_int_eq(size_of("t.stdout.1"), 3);
+    ck_assert_uint_eq(l.dropped, 3);
+    close_log(&l);
+    remove_file("t.stdout.0");
+    remove_file("t.stdout.1");
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("taskd_core");
@@ -180,6 +204,7 @@ int main(void)
     tcase_add_test(t, test_give_up);
     tcase_add_test(t, test_rotation);
     tcase_add_test(t, test_traps);
+    tcase_add_test(t, test_no_next_file);
     suite_add_tcase(s, t);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
