@@ -391,7 +391,7 @@ static int read_message(struct json_reader *r, const struct json_type *t, void *
 int json_decode(const struct json_type *t, const char *text, size_t len, void *msg,
                 struct errtext *e)
 {
-    struct json_reader r = {.text = text, .p = text, .end = text + len, .e = e};
+    struct json_reader r = {.text = text, .p = text, .end = text + len, .root = t, .e = e};
     int err;
 
     if (len > JSON_TEXT_MAX)

@@ -19,6 +19,7 @@ struct json_reader {
     const char *end;
     struct errtext *e;
     const struct json_path *path;
+    const struct json_type *root;
     size_t budget; /* bytes that may still be allocated */
     unsigned depth;
 };

@@ -3,6 +3,7 @@
 #include "json/json_impl.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 /* What ends a run of characters that stand for themselves. */
@@ -271,11 +272,13 @@ int json_read_number(struct json_reader *r, const char **ret, size_t *ret_len)
 int json_read_literal(struct json_reader *r, const char *word)
 {
     const char *w;
+    char context[48];
 
-    for (w = word; *w; w++, r->p++)
-        if (r->p >= r->end || *r->p != *w)
-            return json_syntax_error(r, *word == 't'   ? "in literal true"
-                                        : *word == 'f' ? "in literal false"
-                                                       : "in literal null");
+    for (w = word; *w; w++, r->p++) {
+        if (r->p < r->end && *r->p == *w)
+            continue;
+        (void)snprintf(context, sizeof(context), "in literal %s (expecting '%c')", word, *w);
+        return json_syntax_error(r, context);
+    }
     return 0;
 }

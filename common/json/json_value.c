@@ -39,10 +39,11 @@ static void path_text(const struct json_path *path, char *buf, size_t size)
 static const char *go_type(const struct json_field *f, bool element, char *buf, size_t size)
 {
     const struct json_field *value = f->flags & JSON_F_MAP ? &f->sub->fields[1] : f;
-    const char *prefix = element                      ? ""
-                         : f->flags & JSON_F_MAP      ? "map[string]"
-                         : f->flags & JSON_F_REPEATED ? "[]"
-                                                      : "";
+    const char *prefix = element                         ? ""
+                         : f->flags & JSON_F_MAP         ? "map[string]"
+                         : !(f->flags & JSON_F_REPEATED) ? ""
+                         : f->kind == JSON_MESSAGE       ? "[]*"
+                                                         : "[]";
 
     (void)snprintf(buf, size, "%s%s%s", prefix, value->kind == JSON_MESSAGE ? "api." : "",
                    value->kind == JSON_RAW ? "map[string]interface {}" : value->go);
@@ -55,13 +56,22 @@ static int mismatch(struct json_reader *r, const char *what, const char *at, boo
     char path[256] = "", type[96];
 
     if (!r->path)
-        return err_set(r->e, -EBADMSG, "json: cannot unmarshal %s into Go value (offset %zu)", what,
-                       offset_of(r, at));
+        return err_set(r->e, -EBADMSG,
+                       "json: cannot unmarshal %s into Go value of type api.%s (offset %zu)", what,
+                       r->root->name, offset_of(r, at));
     path_text(r->path, path, sizeof(path));
     go_type(r->path->field, element, type, sizeof(type));
     return err_set(r->e, -EBADMSG,
                    "json: cannot unmarshal %s into Go struct field %s.%s of type %s (offset %zu)",
                    what, r->path->owner->name, path, type, offset_of(r, at));
+}
+
+static bool wants_number(const struct json_reader *r)
+{
+    const struct json_field *f = r->path ? r->path->field : NULL;
+
+    return f && !(f->flags & JSON_F_MAP) &&
+           (f->kind == JSON_INT || f->kind == JSON_UINT || f->kind == JSON_DOUBLE);
 }
 
 /* The same for whatever stands at r->p. */
@@ -90,7 +100,10 @@ int json_wrong_value(struct json_reader *r, bool element)
         err = json_read_number(r, &num, &n);
         if (err)
             return err;
-        (void)snprintf(what, sizeof(what), "number %.*s", (int)MIN(n, (size_t)40), num);
+        if (wants_number(r)) /* which does not fit */
+            (void)snprintf(what, sizeof(what), "number %.*s", (int)MIN(n, (size_t)40), num);
+        else
+            (void)snprintf(what, sizeof(what), "number");
         return mismatch(r, what, at, element);
     default:
         return json_syntax_error(r, "looking for beginning of value");

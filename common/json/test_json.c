@@ -269,7 +269,7 @@ static const struct {
      "json: cannot unmarshal bool into Go struct field TaskGroup.TaskGroups.Count of type int "
      "(offset 44)"},
     {"{\"ID\":5}",
-     "json: cannot unmarshal number 5 into Go struct field Job.ID of type string (offset 6)"},
+     "json: cannot unmarshal number into Go struct field Job.ID of type string (offset 6)"},
     {"{\"Version\":-1}",
      "json: cannot unmarshal number -1 into Go struct field Job.Version of type "
      "uint64 (offset 11)"},
@@ -281,18 +281,17 @@ static const struct {
      "Affinity.Affinities.Weight of type int8 (offset 25)"},
     {"{\"Datacenters\":\"dc1\"}", "json: cannot unmarshal string into Go struct field "
                                   "Job.Datacenters of type []string (offset 15)"},
-    {"{\"Datacenters\":[1]}",
-     "json: cannot unmarshal number 1 into Go struct field Job.Datacenters "
-     "of type string (offset 16)"},
+    {"{\"Datacenters\":[1]}", "json: cannot unmarshal number into Go struct field Job.Datacenters "
+                              "of type string (offset 16)"},
     {"{\"Meta\":{\"a\":1}}",
-     "json: cannot unmarshal number 1 into Go struct field Job.Meta of type string (offset 13)"},
+     "json: cannot unmarshal number into Go struct field Job.Meta of type string (offset 13)"},
     {"{\"Meta\":[]}", "json: cannot unmarshal array into Go struct field Job.Meta of type "
                       "map[string]string (offset 8)"},
-    {"{\"Update\":3}", "json: cannot unmarshal number 3 into Go struct field Job.Update of type "
+    {"{\"Update\":3}", "json: cannot unmarshal number into Go struct field Job.Update of type "
                        "api.UpdateStrategy (offset 10)"},
     {"{\"Stop\":0}",
-     "json: cannot unmarshal number 0 into Go struct field Job.Stop of type bool (offset 8)"},
-    {"[]", "json: cannot unmarshal array into Go value (offset 0)"},
+     "json: cannot unmarshal number into Go struct field Job.Stop of type bool (offset 8)"},
+    {"[]", "json: cannot unmarshal array into Go value of type api.Job (offset 0)"},
     {"{\"Payload\":\"a*==\"}", "Payload: illegal base64 data (offset 11)"},
     {"", "unexpected EOF"},
     {"{", "unexpected EOF"},
@@ -321,7 +320,7 @@ static const struct {
     {"{\"Priority\":+1}", "invalid character '+' looking for beginning of value (offset 12)"},
     {"{\"Priority\":1.x}", "invalid character 'x' after decimal point in numeric literal (offset "
                            "14)"},
-    {"{\"Stop\":tru}", "invalid character '}' in literal true (offset 11)"},
+    {"{\"Stop\":tru}", "invalid character '}' in literal true (expecting 'e') (offset 11)"},
 };
 
 START_TEST(test_decode_errors)
