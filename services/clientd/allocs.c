@@ -370,24 +370,30 @@ static int find_task(struct allocs *a, const char *id, const char *task, struct 
 static int feed_tasks(struct alloc *al, int task, const struct task_ev *what, struct errtext *e)
 {
     unsigned bad = 0;
+    char text[sizeof(e->text)] = "", line[256];
 
     for (size_t i = 0; i < al->core.n; i++) {
         struct task_ev ev = *what;
 
         if (task >= 0 && (size_t)task != i)
             continue;
-        if (al->core.tasks[i].run == TASK_UP)
+        if (al->core.tasks[i].run == TASK_UP) {
             alloc_feed(al, i, &ev);
+            continue;
+        }
+        bad++;
+        if (what->type == TASK_EV_SIGNAL)
+            (void)snprintf(line, sizeof(line),
+                           "\t* Failed to signal task: %s, err: Task not running\n",
+                           al->core.tasks[i].rules.name);
         else
-            bad++;
+            (void)snprintf(line, sizeof(line), "\t* Task not running\n");
+        (void)strncat(text, line, sizeof(text) - strlen(text) - 1);
     }
     if (bad == 0)
         return 0;
-    (void)err_set(e, 0, "%u error%s occurred:\n", bad, bad == 1 ? "" : "s");
-    for (unsigned i = 0; i < bad && strlen(e->text) + 24 < sizeof(e->text); i++)
-        (void)strncat(e->text, "\t* Task not running\n", sizeof(e->text) - strlen(e->text) - 1);
-    (void)strncat(e->text, "\n", sizeof(e->text) - strlen(e->text) - 1);
-    return ALLOC_E_NOT_RUNNING;
+    return err_set(e, ALLOC_E_NOT_RUNNING, "%u error%s occurred:\n%s\n", bad, bad == 1 ? "" : "s",
+                   text);
 }
 
 int allocs_restart(struct allocs *a, const char *id, const char *task, struct errtext *e)

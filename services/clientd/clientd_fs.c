@@ -178,6 +178,7 @@ static enum fs_result begin_file(struct fs_job *j)
 static bool next_log(struct fs_job *j)
 {
     _cleanup_(freep) struct fs_log *logs = NULL;
+    struct stat st;
     size_t n = 0;
 
     if ((!j->follow && j->log >= j->log_last) ||
@@ -188,6 +189,8 @@ static bool next_log(struct fs_job *j)
 
         if (logs[i].number <= j->log)
             continue;
+        if (fstat(old, &st) == 0 && st.st_size > j->offset)
+            return true; /* written between our read and the rotation: first the rest of this one */
         j->log = logs[i].number;
         if (!open_log(j)) {
             j->fd = old;

@@ -237,6 +237,8 @@ const char *fs_content_type(const char *name, const void *head, size_t len)
         if (strcasecmp(dot, types_by_ending[i].ending) == 0)
             return types_by_ending[i].type;
     }
+    if (len == 0)
+        return "application/octet-stream";
     for (size_t i = 0; i < ARRAY_LEN(types_by_head); i++) {
         if (len >= types_by_head[i].len &&
             memcmp(head, types_by_head[i].head, types_by_head[i].len) == 0)
@@ -365,6 +367,10 @@ size_t fs_log_begin(const struct fs_log *logs, size_t n, bool from_end, int64_t 
     size_t i = from_end ? n - 1 : 0;
 
     assert(n > 0);
+    if (from_end && offset == 0) { /* as Nomad has it: the whole last file */
+        *ret_offset = 0;
+        return i;
+    }
     if (from_end) {
         while (i > 0 && offset > logs[i].size)
             offset -= logs[i--].size;
