@@ -27,6 +27,8 @@ void job_implied_constraints(steppe_Job *job);
 
 /* On a canonical job: true, or false with the multi-error text appended to error. */
 bool job_validate(const steppe_Job *job, struct strbuf *error);
+/* The same; items (may be NULL) gets the errors one by one, each ended by a NUL. */
+bool job_validate_items(const steppe_Job *job, struct strbuf *error, struct strbuf *items);
 
 /* On a canonical job: appends "N warning(s):..." or nothing. */
 void job_warnings(const steppe_Job *job, bool memory_oversubscription, struct strbuf *out);

@@ -15,6 +15,10 @@ static void add_text(struct job_errors *e, const char *prefix, const char *text)
     strbuf_adds(&e->points, e->bullet);
     strbuf_adds(&e->points, prefix);
     strbuf_adds(&e->points, text);
+    if (e->items) {
+        strbuf_adds(e->items, prefix);
+        strbuf_add(e->items, text, strlen(text) + 1);
+    }
     e->n++;
 }
 

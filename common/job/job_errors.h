@@ -11,6 +11,7 @@ struct job_errors {
     struct strbuf points; /* bullet and text of each */
     unsigned n;
     const char *bullet;
+    struct strbuf *items; /* may be NULL: each text once more, ended by NUL */
 };
 
 #define JOB_ERRORS_INIT                                                                            \

@@ -21,7 +21,7 @@ static void names_validate(const steppe_Job *job, struct job_errors *e)
     if (job_text_empty(job->type))
         job_errors_add(e, "Missing job type");
     else if (!job_text_is(job->type, "service") && !job_text_is(job->type, "batch") &&
-             !job_text_is(job->type, "system") && !job_text_is(job->type, "core"))
+             !job_text_is(job->type, "system"))
         job_errors_add(e, "Invalid job type: %s", JOB_QUOTE(job->type));
     if (job->priority < 1 || job->priority > 100)
         job_errors_add(e, "Job priority must be between [1, 100]");
@@ -106,12 +106,38 @@ static void batch_only_validate(const steppe_Job *job, struct job_errors *e)
     }
 }
 
+/* A sidecar lives in its group's own network. */
+static void connect_network_validate(const steppe_TaskGroup *g, struct job_errors *e)
+{
+    for (size_t i = 0; i < g->services_count; i++) {
+        if (!g->services[i].has_connect || !g->services[i].connect.has_sidecar_service)
+            continue;
+        if (g->networks_count != 1)
+            job_errors_add(
+                e, "Consul Connect sidecars require exactly 1 network, found %u in group %s",
+                (unsigned)g->networks_count, JOB_QUOTE(g->name));
+        else if (!job_text_is(g->networks[0].mode, "bridge"))
+            job_errors_add(e,
+                           "Consul Connect sidecar requires bridge network, found %s in group %s",
+                           JOB_QUOTE(g->networks[0].mode), JOB_QUOTE(g->name));
+        else
+            continue;
+        return;
+    }
+}
+
 bool job_validate(const steppe_Job *job, struct strbuf *error)
+{
+    return job_validate_items(job, error, NULL);
+}
+
+bool job_validate_items(const steppe_Job *job, struct strbuf *error, struct strbuf *items)
 {
     _cleanup_(job_errors_fini) struct job_errors e = JOB_ERRORS_INIT;
     bool system = job_text_is(job->type, "system");
     size_t i;
 
+    e.items = items;
     names_validate(job, &e);
     datacenters_validate(job, &e);
     if (job->task_groups_count == 0)
@@ -129,8 +155,10 @@ bool job_validate(const steppe_Job *job, struct strbuf *error)
                         "Task group %s validation failed: ", job_text(job->task_groups[i].name));
     }
     batch_only_validate(job, &e);
-    if (job_text_is(job->type, "core"))
-        job_errors_add(&e, "job type cannot be core");
+    if (job->has_multiregion)
+        job_errors_add(&e, "Multiregion jobs are unlicensed.");
+    for (i = 0; i < job->task_groups_count; i++)
+        connect_network_validate(&job->task_groups[i], &e);
     if (job->payload && job->payload->size)
         job_errors_add(&e, "job can't be submitted with a payload, only dispatched");
     if (e.n == 0)

@@ -237,7 +237,7 @@ static const struct {
      "2 errors occurred:\n\t* Missing job datacenters\n\t* Missing job task groups\n\n"},
     {JOB(",\"Priority\":101", GROUP("")), ONE("Job priority must be between [1, 100]")},
     {JOB(",\"Type\":\"odd\"", GROUP("")), ONE("Invalid job type: \"odd\"")},
-    {JOB(",\"Type\":\"core\"", GROUP("")), ONE("job type cannot be core")},
+    {JOB(",\"Type\":\"core\"", GROUP("")), ONE("Invalid job type: \"core\"")},
     {JOB(",\"ID\":\"a b\"", GROUP("")), ONE("Job ID contains a space")},
     {JOB(",\"Region\":\"\"", GROUP("")), ONE("Missing job region")},
     {JOB(",\"Payload\":\"QQ==\"", GROUP("")),

@@ -204,6 +204,8 @@ static void add_legacy(struct bytes allocated, struct strbuf *body, struct strbu
 
         add_task_resources(body, res.tasks[i].key, tr, scratch);
         sum_resources(tr, &sum);
+        if (tr->has_memory && !tr->memory.memory_max_mb) /* what is asked for is the limit */
+            sum.memory_max_mb += (int32_t)tr->memory.memory_mb;
         for (size_t k = 0; k < tr->networks_count; k++)
             networks[n++] = tr->networks[k];
     }
@@ -238,8 +240,11 @@ static int add_whole(struct job_cache *jc, const struct state_alloc *a, bool leg
         strbuf_add(body, jc->spec.data, jc->spec.len);
         strbuf_add(body, jc->server.data, jc->server.len);
     }
-    if (legacy)
+    if (legacy) {
         add_legacy(a->view.text[T(allocated_resources)], body, &scratch);
+        if (a->view.text[T(task_states)].len) /* the client has told something */
+            row_bytes(body, T(network_status), (struct bytes){0});
+    }
     strbuf_fini(&scratch);
     return 0;
 }

@@ -118,8 +118,8 @@ bool apid_env(struct apid_req *r, unsigned method, steppe_Request *env);
  * error answer is set. */
 bool apid_call(struct apid_req *r, const steppe_Request *env, const void *body, size_t len,
                uint8_t **ret_body, size_t *ret_len);
-/* The call has failed with a status that Nomad does not give the errors of this method: it is 500, and
- * marked when another server found it. */
+/* The call has failed with a status that Nomad does not give the errors of this method: it is 500,
+ * and marked when another server found it. */
 void apid_uncoded(struct apid_req *r, const steppe_Request *env);
 /* Same with a nanopb message as the body. */
 bool apid_call_msg(struct apid_req *r, const steppe_Request *env, const pb_msgdesc_t *fields,
@@ -181,8 +181,9 @@ apid_handler apid_jobs_register, apid_jobs_parse, apid_validate_job, apid_job, a
     apid_search, apid_node, apid_client_stats, apid_client_gc, apid_client_fs,
     apid_client_allocation, apid_regions, apid_status, apid_agent_self, apid_agent_members,
     apid_agent_servers, apid_agent_health, apid_agent_join, apid_agent_join_check,
-    apid_agent_region, apid_agent_force_leave, apid_agent_keyring, apid_raft_configuration,
-    apid_raft_peer, apid_scheduler_config, apid_system_gc, apid_metrics, apid_ui;
+    apid_agent_servers_set, apid_agent_region, apid_agent_force_leave, apid_agent_keyring,
+    apid_raft_configuration, apid_raft_peer, apid_scheduler_config, apid_system_gc, apid_metrics,
+    apid_ui;
 
 apid_handler apid_nodes, apid_allocations, apid_allocation, apid_deployment, apid_system_reconcile;
 void apid_job_allocations(struct apid_req *r, const char *id);

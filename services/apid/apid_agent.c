@@ -153,6 +153,14 @@ static void add_server_list(const struct apid_req *r, const steppe_MemberList *l
     strbuf_addc(out, ']');
 }
 
+/* Clients find their servers by themselves: they take no list. */
+void apid_agent_servers_set(struct apid_req *r)
+{
+    bool client = r->a->ctx->conf->client.enabled;
+
+    apid_error(r, client ? 405 : 501, "Invalid method");
+}
+
 void apid_agent_servers(struct apid_req *r)
 {
     steppe_MemberList list;

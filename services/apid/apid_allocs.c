@@ -187,6 +187,27 @@ void apid_job_deployment(struct apid_req *r, const char *id)
 static const char *const later_verbs[] = {"fail/", "pause/", "promote/", "unblock/",
                                           "allocation-health/"};
 
+/* The body names the deployment once more. */
+static bool names_deployment(struct apid_req *r, const char *id)
+{
+    steppe_DeploymentSpecificRequest msg = {0};
+    struct errtext e = {{0}};
+    bool same;
+
+    if (!apid_read_body(r, true))
+        return false;
+    if (json_decode(&steppe_DeploymentSpecificRequest_json, r->body.data, r->body.len, &msg, &e) <
+        0)
+        return apid_error(r, 400, "%s", e.text);
+    same = msg.deployment_id && strcmp(msg.deployment_id, id) == 0;
+    if (!same)
+        apid_error(r, 400,
+                   msg.deployment_id && msg.deployment_id[0] ? "Deployment ID does not match"
+                                                             : "DeploymentID must be specified");
+    pb_release(steppe_DeploymentSpecificRequest_fields, &msg);
+    return same;
+}
+
 static void later_verb(struct apid_req *r, const char *verb, const char *id)
 {
     _cleanup_(strbuf_fini) struct strbuf req = STRBUF_INIT;
@@ -195,6 +216,8 @@ static void later_verb(struct apid_req *r, const char *verb, const char *id)
     size_t len;
     bool found;
 
+    if (strcmp(verb, "fail/") != 0 && !names_deployment(r, id))
+        return;
     apid_id_body(id, &req);
     if (!apid_env(r, RPC_DEPLOYMENT_GET, &env))
         return;
@@ -227,6 +250,8 @@ void apid_deployment(struct apid_req *r)
     else if (allocations)
         apid_read_object(r, RPC_DEPLOYMENT_ALLOCATIONS, rest + strlen("allocations/"),
                          &steppe_AllocListStub_json, true);
+    else if (!*rest)
+        apid_error(r, 500, "missing deployment ID");
     else
         apid_read_object(r, RPC_DEPLOYMENT_GET, rest, &steppe_Deployment_json, false);
 }

@@ -358,7 +358,7 @@ void apid_send(struct apid_req *r)
         add_header(&h, extra->keys[i], extra->values[i]);
     strbuf_add(&h, r->headers.data ? r->headers.data : "", r->headers.len);
     add_meta(r, &h);
-    if (r->content_type || r->out.len > 0)
+    if (r->out.len > 0 || (r->content_type && status < 400))
         add_header(&h, "Content-Type", r->content_type ? r->content_type : "application/json");
     if (r->location)
         add_header(&h, "Location", r->location);

@@ -52,6 +52,24 @@ static bool choose_namespace(struct apid_req *r, const steppe_Job *job, steppe_R
     return true;
 }
 
+/* An envelope holds the beginning of an error only: the whole of a long list is made here. */
+static void whole_error(struct apid_req *r, steppe_Job *job)
+{
+    _cleanup_(strbuf_fini) struct strbuf errors = STRBUF_BOUND(1 << 16);
+    const char *mark = strncmp(r->reply.error, "rpc error: ", 11) == 0 ? "rpc error: " : "";
+    size_t n = strlen(mark), len = strlen(r->reply.error);
+
+    if (!strstr(r->reply.error, " occurred:") ||
+        (len > 2 && strcmp(r->reply.error + len - 2, "\n\n") == 0))
+        return; /* no list, or all of it */
+    job_canonicalize(job);
+    job_implied_constraints(job);
+    if (job_validate(job, &errors) || strncmp(errors.data, r->reply.error + n, 256) != 0)
+        return; /* it was another one */
+    strbuf_reset(&r->out);
+    strbuf_addf(&r->out, "%s%s", mark, errors.data);
+}
+
 static void send_register(struct apid_req *r, steppe_JobRegisterRequest *req, const char *path_id)
 {
     _cleanup_(freep) uint8_t *body = NULL;
@@ -65,8 +83,11 @@ static void send_register(struct apid_req *r, steppe_JobRegisterRequest *req, co
     } else if (path_id && strcmp(path_id, req->job.id) != 0) {
         apid_error(r, 400, "Job ID does not match name");
     } else if (apid_env(r, RPC_JOB_REGISTER, &env) && choose_region(r, req, &env) &&
-               choose_namespace(r, &req->job, &env) &&
-               apid_call_msg(r, &env, steppe_JobRegisterRequest_fields, req, &body, &len)) {
+               choose_namespace(r, &req->job, &env)) {
+        if (!apid_call_msg(r, &env, steppe_JobRegisterRequest_fields, req, &body, &len)) {
+            whole_error(r, &req->job);
+            return;
+        }
         r->index_only = true;
         apid_render(r, &steppe_JobRegisterResponse_json, false, body, len);
     }
@@ -112,7 +133,11 @@ static void job_versions(struct apid_req *r, const char *id)
     _cleanup_(freep) uint8_t *body = NULL;
     steppe_Request env;
     size_t len;
+    bool bad;
 
+    (void)apid_param_bool(r, "diffs", &bad);
+    if (bad)
+        return;
     apid_id_body(id, &req);
     if (!apid_env(r, RPC_JOB_VERSIONS, &env) || !apid_read(r, &env, req.data, req.len, &body, &len))
         return;
@@ -141,10 +166,11 @@ enum job_part {
 static const struct {
     const char *suffix;
     enum job_part part;
+    bool any_method; /* Nomad does not look at it */
 } job_parts[] = {
-    {"/summary", JOB_SUMMARY_OF},         {"/versions", JOB_VERSIONS_OF},
-    {"/evaluations", JOB_EVALUATIONS_OF}, {"/allocations", JOB_ALLOCATIONS_OF},
-    {"/deployments", JOB_DEPLOYMENTS_OF}, {"/deployment", JOB_DEPLOYMENT_OF},
+    {"/summary", JOB_SUMMARY_OF, true},          {"/versions", JOB_VERSIONS_OF, true},
+    {"/evaluations", JOB_EVALUATIONS_OF, false}, {"/allocations", JOB_ALLOCATIONS_OF, false},
+    {"/deployments", JOB_DEPLOYMENTS_OF, false}, {"/deployment", JOB_DEPLOYMENT_OF, false},
 };
 
 static void job_part(struct apid_req *r, enum job_part part, const char *id)
@@ -238,8 +264,13 @@ void apid_job(struct apid_req *r)
     _cleanup_(freep) char *head = NULL;
 
     if (is_later_action(id)) {
-        apid_error(r, 501, "%s is not part of this release: it needs the scheduler",
-                   strrchr(id, '/') + 1);
+        bool get = r->method == APID_GET && apid_cut_suffix(id, "/scale", &head);
+
+        if (!get && !(r->method & (APID_PUT | APID_POST)))
+            apid_error(r, 405, "Invalid method");
+        else
+            apid_error(r, 501, "%s is not part of this release: it needs the scheduler",
+                       strrchr(id, '/') + 1);
         return;
     }
 
@@ -250,7 +281,7 @@ void apid_job(struct apid_req *r)
     for (size_t i = 0; i < ARRAY_LEN(job_parts); i++) {
         if (!apid_cut_suffix(id, job_parts[i].suffix, &head))
             continue;
-        if (r->method == APID_GET)
+        if (r->method == APID_GET || job_parts[i].any_method)
             job_part(r, job_parts[i].part, head);
         else
             apid_error(r, 405, "Invalid method");
@@ -355,7 +386,8 @@ void apid_jobs_parse(struct apid_req *r)
     } else if (parse_hcl(r, req.job_hcl, strlen(req.job_hcl), &job)) {
         if (req.canonicalize)
             job_canonicalize(&job);
-        if (json_encode(&steppe_Job_json, &job, JSON_VIEW_API | (apid_pretty(r) ? JSON_PRETTY : 0),
+        if (json_encode(&steppe_Job_json, &job,
+                        (req.canonicalize ? 0 : JSON_VIEW_API) | (apid_pretty(r) ? JSON_PRETTY : 0),
                         &r->out) < 0)
             apid_error(r, 500, "the job cannot be written as JSON");
         pb_release(steppe_Job_fields, &job);
@@ -363,22 +395,16 @@ void apid_jobs_parse(struct apid_req *r)
     pb_release(steppe_JobsParseRequest_fields, &req);
 }
 
-/* The items of a multi-error text as a JSON list. */
-static void add_error_items(const char *text, struct strbuf *out)
+/* Texts that end with NUL as a JSON list. */
+static void add_error_items(const struct strbuf *items, struct strbuf *out)
 {
-    const char *p = strstr(text, "\n\t* ");
-    bool first = true;
+    const char *p = items->data, *end = p + items->len;
 
     strbuf_addc(out, '[');
-    while (p) {
-        const char *item = p + 4, *next = strstr(item, "\n\t* ");
-        size_t n = next ? (size_t)(next - item) : strcspn(item, "\n");
-
-        if (!first)
+    for (; p < end; p += strlen(p) + 1) {
+        if (p > items->data)
             strbuf_addc(out, ',');
-        json_string_encode(item, n, 0, out);
-        first = false;
-        p = next;
+        json_string_encode(p, strlen(p), 0, out);
     }
     strbuf_addc(out, ']');
 }
@@ -386,6 +412,7 @@ static void add_error_items(const char *text, struct strbuf *out)
 void apid_validate_job(struct apid_req *r)
 {
     struct strbuf errors = STRBUF_BOUND(1 << 16), warnings = STRBUF_BOUND(1 << 16);
+    struct strbuf items = STRBUF_BOUND(1 << 16);
     steppe_JobRegisterRequest req = {0};
     bool valid;
 
@@ -398,13 +425,13 @@ void apid_validate_job(struct apid_req *r)
     }
     job_canonicalize(&req.job);
     job_implied_constraints(&req.job);
-    valid = job_validate(&req.job, &errors);
+    valid = job_validate_items(&req.job, &errors, &items);
     job_warnings(&req.job, false, &warnings);
     strbuf_adds(&r->out, "{\"DriverConfigValidated\":true,\"ValidationErrors\":");
     if (valid)
         strbuf_adds(&r->out, "null");
     else
-        add_error_items(errors.data, &r->out);
+        add_error_items(&items, &r->out);
     strbuf_adds(&r->out, ",\"Error\":");
     json_string_encode(valid ? "" : errors.data, valid ? 0 : errors.len, 0, &r->out);
     strbuf_adds(&r->out, ",\"Warnings\":");
@@ -412,5 +439,6 @@ void apid_validate_job(struct apid_req *r)
     strbuf_addc(&r->out, '}');
     pb_release(steppe_JobRegisterRequest_fields, &req);
     strbuf_fini(&errors);
+    strbuf_fini(&items);
     strbuf_fini(&warnings);
 }

@@ -37,8 +37,10 @@ static void eligibility(struct apid_req *r, const char *id)
         apid_error(r, 400, "%s", e.text);
         return;
     }
-    free(msg.node_id);
-    msg.node_id = xstrdup(id);
+    if (!msg.node_id || !msg.node_id[0]) {
+        free(msg.node_id);
+        msg.node_id = xstrdup(id);
+    }
     ok = call_uncoded(r, &env, steppe_NodeEligibilityRequest_fields, &msg, &body, &len);
     pb_release(steppe_NodeEligibilityRequest_fields, &msg);
     if (!ok)
@@ -146,6 +148,8 @@ void apid_node(struct apid_req *r)
             purge(r, id);
         else
             apid_error(r, 405, "Invalid method");
+    } else if (get && !*rest) {
+        apid_error(r, 500, "missing node ID");
     } else if (get) {
         apid_read_object(r, RPC_NODE_GET, rest, &steppe_Node_json, false);
     } else {

@@ -57,8 +57,12 @@ static void config_put(struct apid_req *r)
     size_t len;
     bool ok;
 
-    if (!apid_read_body(r, true) || !apid_env(r, RPC_SCHEDULER_SET_CONFIG, &env))
+    if (!apid_read_body(r, false) || !apid_env(r, RPC_SCHEDULER_SET_CONFIG, &env))
         return;
+    if (r->body.len == 0) {
+        apid_error(r, 400, "Error parsing scheduler config: Request body is empty");
+        return;
+    }
     if (json_decode(&steppe_SchedulerConfiguration_json, r->body.data, r->body.len, &msg.config,
                     &e) < 0) {
         apid_error(r, 400, "Error parsing scheduler config: %s", e.text);

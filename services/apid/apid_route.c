@@ -42,6 +42,7 @@ static const struct apid_route routes[] = {
     {"/v1/agent/self",                APID_GET,        apid_agent_self},
     {"/v1/agent/members",             APID_GET,        apid_agent_members},
     {"/v1/agent/servers",             APID_GET,        apid_agent_servers},
+    {"/v1/agent/servers",             WRITE,          apid_agent_servers_set},
     {"/v1/agent/health",              APID_GET,        apid_agent_health},
     {"/v1/agent/join",                WRITE,           apid_agent_join},
     {"/v1/agent/join/check",          APID_GET | WRITE, apid_agent_join_check},

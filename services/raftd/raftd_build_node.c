@@ -8,6 +8,7 @@
 #include "wire/wire.h"
 
 #define EVENT_MISSED "Node heartbeat missed"
+#define BAD_NODE_ID  "node lookup failed: index error: UUID must be 36 characters"
 #define EVENT_BACK   "Node reregistered by heartbeat"
 
 enum built raftd_build_error(struct building *b, unsigned code, const char *fmt, ...)
@@ -192,12 +193,14 @@ enum built raftd_build_node_eligibility(struct building *b, void *msg)
     steppe_NodeEligibilityRequest *req = msg;
     steppe_NodeEligibilityCommand cmd = {.eval_seed = random_u64() | 1};
 
-    if (!req->node_id || !uuid_valid(req->node_id))
+    if (!req->node_id || !req->node_id[0])
         return raftd_build_error(b, 400, "missing node ID for setting scheduling eligibility");
     if (!req->eligibility ||
         (strcmp(req->eligibility, "eligible") != 0 && strcmp(req->eligibility, "ineligible") != 0))
         return raftd_build_error(b, 400, "invalid scheduling eligibility \"%s\"",
                                  req->eligibility ? req->eligibility : "");
+    if (!uuid_valid(req->node_id))
+        return raftd_build_error(b, 500, BAD_NODE_ID);
     COPY_TEXT(cmd.node_id, req->node_id);
     COPY_TEXT(cmd.eligibility, req->eligibility);
     return raftd_build_command(b, COMMAND_NODE_ELIGIBILITY, &cmd, NULL, 0);
@@ -208,8 +211,10 @@ enum built raftd_build_node_deregister(struct building *b, void *msg)
     steppe_NodeSpecificRequest *req = msg;
     steppe_NodeDeregisterCommand cmd = {.eval_seed = random_u64() | 1};
 
-    if (!req->node_id || !uuid_valid(req->node_id))
+    if (!req->node_id || !req->node_id[0])
         return raftd_build_error(b, 400, "missing node ID for client deregistration");
+    if (!uuid_valid(req->node_id))
+        return raftd_build_error(b, 500, BAD_NODE_ID);
     COPY_TEXT(cmd.node_id, req->node_id);
     COPY_TEXT(b->p->node_id, req->node_id);
     return raftd_build_command(b, COMMAND_NODE_DEREGISTER, &cmd, NULL, 0);

@@ -22,8 +22,16 @@ static bool type_is(const struct sched_in *in, const char *type)
 
 static void report_groups(struct sched_ctx *c)
 {
+    const steppe_Job *stopped = c->groups_n == 0 ? c->in->job : NULL;
     struct sched_out *out = c->out;
 
+    if (stopped) { /* it has groups, and none of them waits for a place */
+        out->groups = SCHED_NEW_N(c->arena, struct sched_queued, stopped->task_groups_count);
+        out->groups_n = stopped->task_groups_count;
+        for (size_t i = 0; i < out->groups_n; i++)
+            out->groups[i].group = sched_text(stopped->task_groups[i].name);
+        return;
+    }
     out->groups = SCHED_NEW_N(c->arena, struct sched_queued, c->groups_n);
     out->groups_n = c->groups_n;
     for (size_t i = 0; i < c->groups_n; i++) {

@@ -136,7 +136,8 @@ START_TEST(test_group_gone_and_job_stopped)
     w.job.stop = true;
     world_run(&w);
     ck_assert_uint_eq(stops("alloc not needed due to job update"), 3);
-    ck_assert_uint_eq(w.out.groups_n, 0);
+    ck_assert_uint_eq(w.out.groups_n, 1);
+    ck_assert_int_eq(w.out.groups[0].queued, 0);
     w.in.job = NULL; /* purged */
     world_run(&w);
     ck_assert_uint_eq(stops("alloc not needed due to job update"), 3);
