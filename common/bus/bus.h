@@ -140,8 +140,8 @@ int bus_gate_call(struct bus_gate *g, const steppe_Request *env, const void *bod
 
 /*
  * A call whose answer comes in parts, read by a thread without a loop. Its parts wait here until
- * they are read, up to BUS_STREAM_QUEUE_MAX bytes: keeping the sender below that is the business of
- * who asks (credit).
+ * they are read, up to BUS_STREAM_QUEUE_MAX bytes of memory (a part has more than 1 KiB beside its
+ * data): keeping the sender below that is the business of who asks (credit).
  */
 #define BUS_STREAM_QUEUE_MAX (4u << 20)
 struct bus_stream;

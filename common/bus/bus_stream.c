@@ -30,7 +30,7 @@ struct bus_stream {
     int fd;
     pthread_mutex_t lock;
     struct stream_part *parts, **parts_end; /* under lock, as the rest */
-    size_t queued;
+    size_t queued; /* bytes of memory: a part without data takes some, too */
     int err;       /* told when all parts are read */
     bool over;     /* nothing will come any more */
     bool released; /* by the thread */
@@ -75,7 +75,7 @@ static void queue_part(struct bus_stream *s, const steppe_Reply *rep, const uint
     }
     *s->parts_end = p;
     s->parts_end = &p->next;
-    s->queued += len;
+    s->queued += len + sizeof(*p);
 }
 
 static void on_part(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
@@ -182,7 +182,7 @@ int bus_stream_next(struct bus_stream *s, steppe_Reply *ret_rep, uint8_t **ret_b
         s->parts = p->next;
         if (!s->parts)
             s->parts_end = &s->parts;
-        s->queued -= p->len;
+        s->queued -= p->len + sizeof(*p);
         *ret_rep = p->rep;
         *ret_body = p->body;
         *ret_len = p->len;

@@ -427,6 +427,37 @@ START_TEST(test_stream_of_a_closing_gate)
 }
 END_TEST
 
+/* Parts without data have a bound, too. */
+START_TEST(test_stream_that_nobody_reads)
+{
+    struct bus_server *s = new_server();
+    struct bus_gate *g = bus_gate_new(bus, new_client(), 0);
+    steppe_Request env = {.method = 4, .timeout_ms = 60000};
+    struct bus_stream *st = bus_stream_open(g, &env, NULL, 0, 20000);
+    steppe_Reply rep = {.more = true};
+    uint8_t *body;
+    size_t len, n = 0;
+    int r;
+
+    while (!kept)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    for (int i = 0; i < 10000; i++) {
+        while (bus_req_reply(kept, &rep, NULL, 0) != 0)
+            uv_run(&loop, UV_RUN_NOWAIT);
+        uv_run(&loop, UV_RUN_NOWAIT);
+    }
+    while ((r = bus_stream_next(st, &rep, &body, &len)) == 1)
+        n++;
+    ck_assert_int_eq(r, -ENOBUFS);
+    ck_assert_uint_gt(n, 0);
+    ck_assert_uint_le(n, BUS_STREAM_QUEUE_MAX / sizeof(rep) + 1);
+    bus_stream_free(st);
+    bus_gate_free(g);
+    bus_req_drop(kept);
+    bus_server_free(s);
+}
+END_TEST
+
 /* Who answers in parts hears that the asker is gone. */
 START_TEST(test_answering_a_peer_that_is_gone)
 {
@@ -493,6 +524,7 @@ int main(void)
     tcase_add_test(t, test_gate_shares);
     tcase_add_test(t, test_streams);
     tcase_add_test(t, test_stream_of_a_closing_gate);
+    tcase_add_test(t, test_stream_that_nobody_reads);
     tcase_add_test(t, test_answering_a_peer_that_is_gone);
     tcase_add_test(t, test_announce);
     suite_add_tcase(s, t);
