@@ -197,7 +197,7 @@ static void job_part(struct apid_req *r, enum job_part part, const char *id)
     }
 }
 
-/* Actions on a job that need a scheduler. Without this list they would be taken for job ids. */
+/* Actions on a job that are not there yet. Without this list they would be taken for job ids. */
 static const char *const later_actions[] = {"/plan",   "/dispatch", "/revert",
                                             "/stable", "/scale",    "/periodic/force"};
 
@@ -269,8 +269,7 @@ void apid_job(struct apid_req *r)
         if (!get && !(r->method & (APID_PUT | APID_POST)))
             apid_error(r, 405, "Invalid method");
         else
-            apid_error(r, 501, "%s is not part of this release: it needs the scheduler",
-                       strrchr(id, '/') + 1);
+            apid_error(r, 501, "%s is not part of this release", strrchr(id, '/') + 1);
         return;
     }
 
