@@ -318,6 +318,7 @@ void apid_fini(struct svc_ctx *ctx)
         bus_gate_close(a->client_gate);
     if (a->http)
         stop_http(a);
+    a->raftd = bus_gate_free(a->raftd);
     a->gate = bus_gate_free(a->gate);
     a->client_gate = bus_gate_free(a->client_gate);
     apid_cache_free(a->cache);

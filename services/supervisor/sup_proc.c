@@ -39,7 +39,8 @@ static void child_main(struct sup *s, const struct sup_service *service, int log
 
     /* A group of its own: Ctrl-C at the terminal is for us alone, services stop in their order. */
     (void)setpgid(0, 0);
-    (void)signal(SIGPIPE, SIG_DFL);
+    for (int sig = 1; sig < NSIG; sig++) /* whoever started us may ignore some: nohup does */
+        (void)signal(sig, SIG_DFL);
     (void)sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
     null = open("/dev/null", O_RDONLY);
     if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(log_fd, STDOUT_FILENO) < 0 ||

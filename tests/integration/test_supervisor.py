@@ -414,6 +414,13 @@ class StopTest(unittest.TestCase):
 
 
 class ReloadTest(unittest.TestCase):
+    def test_started_with_ignored_signals(self):
+        """nohup ignores SIGHUP: services get it all the same."""
+        n = Node(self)
+        p = n.start(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        p.send_signal(signal.SIGHUP)
+        wait_for('the reload', lambda: n.traces('apid', 'got') == ['HUP'])
+
     def test_good_and_bad(self):
         n = Node(self)
         p = n.start()
