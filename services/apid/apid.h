@@ -85,7 +85,6 @@ struct apid_req {
     const char *location;
     bool meta;       /* send the three X-Nomad headers */
     bool index_only; /* ... only X-Nomad-Index */
-    bool not_pretty; /* out is not JSON: ?pretty has no meaning */
     bool close;
     bool streamed;         /* the answer was sent as it came: nothing is left to send */
     struct strbuf headers; /* more lines for the answer's head, each with its end */

@@ -47,8 +47,7 @@ struct alloc {
     bool dirty, sending;    /* has news for the servers; they are under way */
     bool told_end;          /* they know that it ended */
     char told_status[16];   /* client status that they were told last */
-    bool collecting;
-    int64_t ended_at; /* wall clock; 0 = not terminal */
+    int64_t ended_at;       /* wall clock; 0 = not terminal */
 };
 
 /* An allocation that is none of our business (any more), as the servers listed it. */

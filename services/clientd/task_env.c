@@ -107,14 +107,6 @@ const steppe_TaskGroup *alloc_group(const steppe_Allocation *a)
     return NULL;
 }
 
-const steppe_Task *group_task(const steppe_TaskGroup *g, const char *name)
-{
-    for (pb_size_t i = 0; i < g->tasks_count; i++)
-        if (g->tasks[i].name && strcmp(g->tasks[i].name, name) == 0)
-            return &g->tasks[i];
-    return NULL;
-}
-
 const steppe_AllocatedTaskResources *alloc_resources(const steppe_Allocation *a, const char *task)
 {
     if (!a->has_allocated_resources)

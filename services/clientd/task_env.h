@@ -38,7 +38,6 @@ const char *task_env_get(const struct task_env *e, const char *name);
 /* With every known ${NAME} replaced; others stay as they are, as in Nomad. malloc'ed. */
 char *task_env_replace(const struct task_env *e, const char *text);
 
-/* The group and the task of an allocation's job; NULL when it has none of that name. */
+/* The group of an allocation's job; NULL when it has none of that name. */
 const steppe_TaskGroup *alloc_group(const steppe_Allocation *a);
-const steppe_Task *group_task(const steppe_TaskGroup *g, const char *name);
 const steppe_AllocatedTaskResources *alloc_resources(const steppe_Allocation *a, const char *task);
