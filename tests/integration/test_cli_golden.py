@@ -224,8 +224,21 @@ SEARCH = {'Matches': {'jobs': ['sleeper'], 'nodes': [], 'allocs': None}, 'Trunca
 REGISTERED = {'EvalID': EVAL, 'EvalCreateIndex': 9, 'JobModifyIndex': 9, 'Warnings': '', 'Index': 9}
 DEREGISTER = 'DELETE /v1/job/sleeper?global=%s&namespace=default&purge=%s'
 
+KEYRING = {'Messages': {}, 'Keys': {'aGVsbG8=': 2, 'd29ybGQ=': 2}, 'NumNodes': 2}
+
 # name, command line, {"[METHOD ]path": answer, Raw text, or (status, text)}, standard input
 CASES = [
+    ('keyring-list', 'operator keyring -list', {'/v1/agent/keyring/list': KEYRING}),
+    ('keyring-list-part', 'operator keyring -list', {'/v1/agent/keyring/list': dict(
+        KEYRING, NumNodes=3, Messages={'e1.east': 'no keyring'})}),
+    ('keyring-list-500', 'operator keyring -list', {'/v1/agent/keyring/list': (500, 'Keyring not available')}),
+    ('keyring-install', 'operator keyring -install aGVsbG8=', {'PUT /v1/agent/keyring/install': KEYRING}),
+    ('keyring-install-500', 'operator keyring -install x', {'PUT /v1/agent/keyring/install': (500, '1/1 nodes reported failure')}),
+    ('keyring-use', 'operator keyring -use aGVsbG8=', {'PUT /v1/agent/keyring/use': KEYRING}),
+    ('keyring-remove', 'operator keyring -remove aGVsbG8=', {'PUT /v1/agent/keyring/remove': KEYRING}),
+    ('keyring-remove-500', 'operator keyring -remove aGVsbG8=', {'PUT /v1/agent/keyring/remove': (500, 'x')}),
+    ('keyring-none', 'operator keyring', {}),
+    ('keyring-two', 'operator keyring -list -use x', {}),
     ('alloc-status', 'alloc status 652b7741', alloc_routes()),
     ('alloc-status-ports', 'alloc status 652b7741', alloc_routes(ported())),
     ('alloc-status-lifecycle', 'alloc status 652b7741', alloc_routes(lifecycled())),
