@@ -181,6 +181,7 @@ static void watch_signals(struct runner *r)
     static const int wanted[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
 
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of the write, not our end */
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
         uv_signal_init(&r->loop, &r->signals[i]);
         r->signals[i].data = r;

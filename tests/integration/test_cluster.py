@@ -750,8 +750,7 @@ class Disks(ClusterCase):
 
     def limited(self, node, limit):
         """Starts the node with a limit for the size of each file: a write beyond it fails as on a full disk."""
-        node.start(wrapper=['/usr/bin/python3', '-c', 'import os, resource, signal, sys\n'
-                            'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+        node.start(wrapper=['/usr/bin/python3', '-c', 'import os, resource, sys\n'
                             'resource.setrlimit(resource.RLIMIT_FSIZE, (%d, %d))\n'
                             'os.execv(sys.argv[1], sys.argv[1:])' % (limit, limit)], wait=False)
 
