@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/strbuf.h"
 
+#include "check_run.h"
 #include "cli.h"
 #include "client.h"
 #include "commands.h"
@@ -614,10 +614,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("cli");
     TCase *t = tcase_create("cli");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_flags);
     tcase_add_test(t, test_flags_bound);
@@ -639,10 +636,5 @@ int main(void)
     tcase_add_test(t, test_metrics_text);
     tcase_add_test(t, test_frames);
     tcase_add_test(t, test_tail_start);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return check_run("cli", t, NULL);
 }

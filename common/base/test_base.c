@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 
@@ -7,6 +6,7 @@
 #include "base/idmap.h"
 #include "base/prng.h"
 #include "base/strbuf.h"
+#include "check_run.h"
 
 static const struct {
     const char *text;
@@ -104,19 +104,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("base");
     TCase *t = tcase_create("base");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_duration);
     tcase_add_test(t, test_strbuf_bound);
     tcase_add_test(t, test_uuid);
     tcase_add_test(t, test_idmap);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("base", t, NULL);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* The bus over real sockets in a folder of its own: answers, errors, deadlines, threads. */
-#include <check.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "bus/bus_int.h"
+#include "check_run.h"
 
 static char dir[64], endpoint[96];
 static uv_loop_t loop;
@@ -509,12 +509,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("bus");
     TCase *t = tcase_create("bus");
-    SRunner *r;
-    int failed;
 
-    tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, test_call);
     tcase_add_test(t, test_refused_and_timeout);
@@ -527,10 +523,5 @@ int main(void)
     tcase_add_test(t, test_stream_that_nobody_reads);
     tcase_add_test(t, test_answering_a_peer_that_is_gone);
     tcase_add_test(t, test_announce);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("bus", t, NULL);
 }

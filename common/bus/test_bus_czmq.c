@@ -4,12 +4,12 @@
  * by frame as bus.h describes them, and a bus client is answered by a czmq ROUTER. What czmq reads
  * and writes here is what any other program may.
  */
-#include <check.h>
 #include <czmq.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "bus/bus.h"
+#include "check_run.h"
 #include "wire/wire.h"
 
 #define HOP_ID "ABCDEFGH"
@@ -194,19 +194,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("bus_czmq");
     TCase *t = tcase_create("czmq");
-    SRunner *r;
-    int failed;
 
-    tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, test_czmq_asks);
     tcase_add_test(t, test_czmq_answers);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("bus_czmq", t, NULL);
 }

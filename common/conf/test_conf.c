@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include "base/clock.h"
 #include "base/prng.h"
 #include "base/strbuf.h"
+#include "check_run.h"
 #include "conf/conf_internal.h"
 
 /* ---- a folder of the test's own ---- */
@@ -595,10 +595,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("conf");
     TCase *t = tcase_create("conf");
-    SRunner *r;
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, test_bad_hcl, 0, ARRAY_LEN(bad_hcl));
@@ -616,10 +613,5 @@ int main(void)
     tcase_add_test(t, test_node_id_race);
     tcase_add_test(t, test_limits);
     tcase_add_test(t, test_rows);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("conf", t, NULL);
 }

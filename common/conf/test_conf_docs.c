@@ -3,11 +3,11 @@
  * The table of options against deploy/sample.hcl and this folder's README.md: whoever adds an
  * option has to write it down. DEPLOY_DIR and CONF_DIR come from the build.
  */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/strbuf.h"
+#include "check_run.h"
 #include "conf/conf_internal.h"
 
 static char *read_all(const char *path)
@@ -111,18 +111,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("conf_docs");
     TCase *t = tcase_create("conf_docs");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_sample_names_every_key);
     tcase_add_test(t, test_sample_shows_defaults);
     tcase_add_test(t, test_readme_lists_every_key);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("conf_docs", t, NULL);
 }

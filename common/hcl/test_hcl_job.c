@@ -4,12 +4,12 @@
  * is expected is what Nomad 1.1.0 makes of the same file (without what it leaves null or zero),
  * except where a comment in the code under test says otherwise.
  */
-#include <check.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "hcl/hcl.h"
 
 enum place { WHOLE, IN_JOB, IN_GROUP, IN_TASK };
@@ -922,20 +922,13 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("hcl_job");
     TCase *tc = tcase_create("all");
-    SRunner *r = srunner_create(s);
-    int failed;
 
-    suite_add_tcase(s, tc);
     tcase_add_test(tc, test_blocks);
     tcase_add_test(tc, test_mistakes);
     tcase_add_test(tc, test_escapes);
     tcase_add_test(tc, test_out_is_full);
     tcase_add_test(tc, test_many_mistakes);
     tcase_add_test(tc, test_reference_files);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return check_run("hcl_job", tc, NULL);
 }

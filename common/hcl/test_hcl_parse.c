@@ -2,11 +2,11 @@
 /*
  * The tree: tokens, literals, grammar, messages with their positions, JSON documents, bounds.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "hcl/hcl.h"
 
 /* A tree as text, to compare with: "a=1;b[x]={c=[1,"s"];}". */
@@ -271,19 +271,12 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("hcl_parse");
     TCase *tc = tcase_create("all");
-    SRunner *r = srunner_create(s);
-    int failed;
 
-    suite_add_tcase(s, tc);
     tcase_add_test(tc, test_good);
     tcase_add_test(tc, test_bad);
     tcase_add_test(tc, test_cut_off);
     tcase_add_test(tc, test_positions);
     tcase_add_test(tc, test_bounds);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return check_run("hcl_parse", tc, NULL);
 }

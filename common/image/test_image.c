@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/prng.h"
+#include "check_run.h"
 #include "image/image.h"
 
 static struct image *im;
@@ -437,13 +437,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("image");
     TCase *t = tcase_create("all");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, ids);
     tcase_add_test(t, node_totals);
     tcase_add_test(t, allocs_come_and_go);
@@ -453,10 +449,5 @@ int main(void)
     tcase_add_test(t, kept);
     tcase_add_loop_test(t, random_changes, 0, 8);
     tcase_add_test(t, start_again);
-    suite_add_tcase(s, t);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return check_run("image", t, NULL);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* The image follows the state: as fast as it goes, in pieces, and anew, always with the same
  * result. */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/prng.h"
+#include "check_run.h"
 #include "image/image.h"
 #include "state/state_test.h"
 
@@ -162,19 +162,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("image_store");
     TCase *t = tcase_create("all");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, follows);
     tcase_add_loop_test(t, random_changes, 0, 6);
-    suite_add_tcase(s, t);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return check_run("image_store", t, NULL);
 }

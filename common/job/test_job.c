@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 #include "job/job.h"
 
-#include <check.h>
 #include <errno.h>
 #include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "job.json.h"
 #include "json/json.h"
 #include "rpc.json.h"
@@ -567,10 +567,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("job");
     TCase *tc = tcase_create("job");
-    SRunner *sr;
-    int failed;
 
     tcase_add_loop_test(tc, test_canonicalize_golden, 0, 3);
     tcase_add_loop_test(tc, test_canonicalize_stored, 0, 3);
@@ -583,10 +580,5 @@ int main(void)
     tcase_add_test(tc, test_scaling_ids);
     tcase_add_test(tc, test_stub_and_summary);
     tcase_add_test(tc, test_spec_and_server_fields);
-    suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return check_run("job", tc, NULL);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 #include "json/json.h"
 
-#include <check.h>
 #include <errno.h>
 #include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "job.json.h"
 #include "job.pb.h"
 #include "member.json.h"
@@ -568,10 +568,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("json");
     TCase *tc = tcase_create("json");
-    SRunner *sr;
-    int failed;
 
     tcase_add_loop_test(tc, test_golden_job_output, 0, 4);
     tcase_add_loop_test(tc, test_golden_server_answers, 0, ARRAY_LEN(server_files));
@@ -590,10 +587,5 @@ int main(void)
     tcase_add_test(tc, test_raw);
     tcase_add_test(tc, test_time);
     tcase_add_test(tc, test_tables_match_nanopb);
-    suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return check_run("json", tc, NULL);
 }

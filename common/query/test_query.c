@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Every read method: what it watches, and that a list in parts is the list in one. */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/prng.h"
+#include "check_run.h"
 #include "query/query.h"
 #include "rpc.pb.h"
 #include "rpc/rpc_methods.h"
@@ -164,18 +164,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("query");
     TCase *tc = tcase_create("methods");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, test_method, 0, (int)ARRAY_LEN(cases));
     tcase_add_test(tc, test_too_many);
-    suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return check_run("query", tc, NULL);
 }

@@ -1,26 +1,35 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* main()'s work of a test that runs over both stores. */
+/* What tests share that run over both stores: the state under test, and main()'s work. */
 #pragma once
 
-#include <check.h>
-#include <stdlib.h>
+#include "check_run.h"
+#include "state/state_test.h"
 
-static inline int run_over_both(const char *name, void (*setup_mem)(void), void (*setup_lmdb)(void),
-                                void (*teardown)(void), void (*add_tests)(TCase *tc))
+static struct test_state ts; /* empty at the begin of each test */
+
+static void both_setup_mem(void)
 {
-    Suite *s = suite_create(name);
-    TCase *mem = tcase_create("mem"), *lmdb = tcase_create("lmdb");
-    SRunner *sr = srunner_create(s);
-    int failed;
+    test_state_init(&ts, TEST_MEM);
+}
 
-    tcase_add_checked_fixture(mem, setup_mem, teardown);
-    tcase_add_checked_fixture(lmdb, setup_lmdb, teardown);
+static void both_setup_lmdb(void)
+{
+    test_state_init(&ts, TEST_LMDB);
+}
+
+static void both_teardown(void)
+{
+    test_state_fini(&ts);
+}
+
+/* The suite `name` of what add_tests() adds, once over each store. -> main()'s exit status */
+static inline int run_over_both(const char *name, void (*add_tests)(TCase *tc))
+{
+    TCase *mem = tcase_create("mem"), *lmdb = tcase_create("lmdb");
+
+    tcase_add_checked_fixture(mem, both_setup_mem, both_teardown);
+    tcase_add_checked_fixture(lmdb, both_setup_lmdb, both_teardown);
     add_tests(mem);
     add_tests(lmdb);
-    suite_add_tcase(s, mem);
-    suite_add_tcase(s, lmdb);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return check_run(name, mem, lmdb, NULL);
 }

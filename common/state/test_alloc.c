@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Allocations in the state: plans, clients' updates, wishes, what jobs make of them. Both stores.
  */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,27 +12,10 @@
 #include "rpc.pb.h"
 #include "state/rows.h"
 #include "state/state_alloc.h"
-#include "state/state_test.h"
 #include "state/state_test_both.h"
 
-static struct test_state ts;
 static struct state_meta meta; /* of the last query */
 static struct errtext error;
-
-static void setup_mem(void)
-{
-    test_state_init(&ts, TEST_MEM);
-}
-
-static void setup_lmdb(void)
-{
-    test_state_init(&ts, TEST_LMDB);
-}
-
-static void teardown(void)
-{
-    test_state_fini(&ts);
-}
 
 #define NODE  test_uuid(0x100)
 #define NODE2 test_uuid(0x101)
@@ -973,5 +955,5 @@ static void add_tests(TCase *tc)
 
 int main(void)
 {
-    return run_over_both("alloc", setup_mem, setup_lmdb, teardown, add_tests);
+    return run_over_both("alloc", add_tests);
 }

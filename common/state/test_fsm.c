@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* The state machine's commands, in both stores. */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,25 +10,7 @@
 #include "node.pb.h"
 #include "rpc.pb.h"
 #include "state/rows.h"
-#include "state/state_test.h"
 #include "state/state_test_both.h"
-
-static struct test_state ts;
-
-static void setup_mem(void)
-{
-    test_state_init(&ts, TEST_MEM);
-}
-
-static void setup_lmdb(void)
-{
-    test_state_init(&ts, TEST_LMDB);
-}
-
-static void teardown(void)
-{
-    test_state_fini(&ts);
-}
 
 /* ---- reading back ---- */
 
@@ -838,7 +819,6 @@ END_TEST
 
 static void add_tests(TCase *tc)
 {
-    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, test_register);
     tcase_add_test(tc, test_register_same);
     tcase_add_test(tc, test_register_changed);
@@ -861,5 +841,5 @@ static void add_tests(TCase *tc)
 
 int main(void)
 {
-    return run_over_both("fsm", setup_mem, setup_lmdb, teardown, add_tests);
+    return run_over_both("fsm", add_tests);
 }

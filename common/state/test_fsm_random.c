@@ -3,11 +3,11 @@
  * Random commands: one by one into a store in memory, in batches into LMDB, through a snapshot in
  * between. All must end with the same bytes, and every index must tell the truth.
  */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/prng.h"
+#include "check_run.h"
 #include "state/rows.h"
 #include "state/state_test.h"
 
@@ -270,17 +270,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("fsm_random");
     TCase *tc = tcase_create("random");
-    SRunner *sr;
-    int failed;
 
-    tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, test_random, 0, SEEDS_N);
-    suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return check_run("fsm_random", tc, NULL);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Snapshots: the same bytes whatever the store and the batches, and back; damage is found. */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 #include <signal.h>
@@ -8,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/prng.h"
+#include "check_run.h"
 #include "state/rows.h"
 #include "state/state_test.h"
 
@@ -333,21 +333,12 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("snapshot");
     TCase *tc = tcase_create("snapshot");
-    SRunner *sr;
-    int failed;
 
-    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_determinism, 1, 4);
     tcase_add_loop_test(tc, test_round_trip, 0, 4);
     tcase_add_loop_test(tc, test_moment, 0, TEST_KINDS);
     tcase_add_loop_test(tc, test_damage, 0, TEST_KINDS);
     tcase_add_loop_test(tc, test_kill, 0, 5);
-    suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return check_run("snapshot", tc, NULL);
 }

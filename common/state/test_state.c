@@ -1,29 +1,25 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Queries: lists, namespaces, prefixes, pages, UUID rules, search; in both stores. */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "rpc.pb.h"
 #include "state/rows.h"
-#include "state/state_test.h"
 #include "state/state_test_both.h"
 
-static struct test_state ts;
 static struct store_txn *txn;
 static struct strbuf body;
 static struct state_meta meta;
 static struct errtext text;
 
 /* Jobs a, a-b, b in default, a in other; evaluations 1-4, nodes 0x10 and 0x20. */
-static void setup(enum test_kind kind)
+static void fill(void)
 {
     static const struct {
         const char *ns, *id;
     } jobs[] = {{"default", "b"}, {"default", "a-b"}, {"default", "a"}, {"other", "a"}};
     struct test_node node = {.id = test_uuid(0x10)};
 
-    test_state_init(&ts, kind);
     for (unsigned i = 0; i < ARRAY_LEN(jobs); i++) {
         struct test_job j = {.id = jobs[i].id, .ns = jobs[i].ns, .eval_id = test_uuid(i + 1)};
 
@@ -35,21 +31,10 @@ static void setup(enum test_kind kind)
     ck_assert_int_eq(store_begin(ts.store, false, &txn), 0);
 }
 
-static void setup_mem(void)
-{
-    setup(TEST_MEM);
-}
-
-static void setup_lmdb(void)
-{
-    setup(TEST_LMDB);
-}
-
-static void teardown(void)
+static void release(void)
 {
     store_abort(txn);
     strbuf_fini(&body);
-    test_state_fini(&ts);
 }
 
 static const char *jobs(const char *ns, const char *prefix, struct state_page *page)
@@ -280,7 +265,7 @@ END_TEST
 
 static void add_tests(TCase *tc)
 {
-    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, fill, release);
     tcase_add_test(tc, test_job_list);
     tcase_add_test(tc, test_long_names);
     tcase_add_test(tc, test_eval_list);
@@ -292,5 +277,5 @@ static void add_tests(TCase *tc)
 
 int main(void)
 {
-    return run_over_both("state", setup_mem, setup_lmdb, teardown, add_tests);
+    return run_over_both("state", add_tests);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* The status page: never torn, never from a dead or replaced writer. Times are given, not taken. */
-#include <check.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "check_run.h"
 #include "state/state_status.h"
 
 static char path[] = "/tmp/steppe-status-XXXXXX";
@@ -158,20 +158,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("state_status");
     TCase *tc = tcase_create("page");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, test_life);
     tcase_add_test(tc, test_junk);
     tcase_add_test(tc, test_torn);
-    suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return check_run("state_status", tc, NULL);
 }

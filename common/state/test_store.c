@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Both stores against the same scenarios and a plain model; what only a file can do. */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/prng.h"
+#include "check_run.h"
 #include "state/state_test.h"
 
 static void put(struct store_txn *t, const char *key, const char *value)
@@ -413,27 +413,15 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("store");
-    TCase *tc = tcase_create("both");
-    SRunner *sr;
-    int failed;
+    TCase *both = tcase_create("both"), *lmdb = tcase_create("lmdb");
 
-    tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, test_rows, 0, TEST_KINDS);
-    tcase_add_loop_test(tc, test_seek, 0, TEST_KINDS);
-    tcase_add_loop_test(tc, test_bounds, 0, TEST_KINDS);
-    tcase_add_loop_test(tc, test_model, 0, TEST_KINDS);
-    suite_add_tcase(s, tc);
-    tc = tcase_create("lmdb");
-    tcase_set_timeout(tc, 60);
-    tcase_add_test(tc, test_lmdb_reopen);
-    tcase_add_test(tc, test_lmdb_garbage);
-    tcase_add_test(tc, test_lmdb_reader);
-    tcase_add_test(tc, test_lmdb_survivor);
-    suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    tcase_add_loop_test(both, test_rows, 0, TEST_KINDS);
+    tcase_add_loop_test(both, test_seek, 0, TEST_KINDS);
+    tcase_add_loop_test(both, test_bounds, 0, TEST_KINDS);
+    tcase_add_loop_test(both, test_model, 0, TEST_KINDS);
+    tcase_add_test(lmdb, test_lmdb_reopen);
+    tcase_add_test(lmdb, test_lmdb_garbage);
+    tcase_add_test(lmdb, test_lmdb_reader);
+    tcase_add_test(lmdb, test_lmdb_survivor);
+    return check_run("store", both, lmdb, NULL);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Watches: who fires, when, and that callbacks may do what they like. */
-#include <check.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "state/state_test.h"
 
 struct waiter {
@@ -193,22 +193,13 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("watch");
     TCase *tc = tcase_create("watch");
-    SRunner *sr;
-    int failed;
 
-    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, test_fire);
     tcase_add_test(tc, test_stale_and_full);
     tcase_add_test(tc, test_callbacks);
     tcase_add_test(tc, test_rearm);
     tcase_add_test(tc, test_many);
     tcase_add_test(tc, test_fsm);
-    suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return check_run("watch", tc, NULL);
 }

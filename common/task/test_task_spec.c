@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "check_run.h"
 #include "task/cgroup.h"
 #include "task/task_spec.h"
 
@@ -197,10 +197,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("task_spec");
     TCase *t = tcase_create("task_spec");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_spec_round_trip);
     tcase_add_test(t, test_spec_bad);
@@ -208,10 +205,5 @@ int main(void)
     tcase_add_test(t, test_cgroup_mounts);
     tcase_add_test(t, test_cgroup_v2_limits);
     tcase_add_test(t, test_cgroup_remove_tree);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("task_spec", t, NULL);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <errno.h>
 #include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "member.pb.h"
 #include "wire/field.h"
 #include "wire/wire.h"
@@ -151,21 +151,12 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("wire");
     TCase *t = tcase_create("wire");
-    SRunner *r;
-    int failed;
 
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_envelopes);
     tcase_add_test(t, test_encode_any_size);
     tcase_add_test(t, test_encode_bound);
     tcase_add_test(t, test_items);
     tcase_add_test(t, test_fields);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("wire", t, NULL);
 }

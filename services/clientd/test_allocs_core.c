@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "allocs_core.h"
+#include "check_run.h"
 
 #define S NS_PER_SEC
 
@@ -488,10 +488,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("allocs_core");
     TCase *t = tcase_create("allocs_core");
-    SRunner *sr;
-    int failed;
 
     tcase_add_test(t, test_fails_after_attempts);
     tcase_add_test(t, test_interval_begins_anew);
@@ -510,10 +507,5 @@ int main(void)
     tcase_add_test(t, test_group_delay);
     tcase_add_test(t, test_health);
     tcase_add_test(t, test_unhealthy);
-    suite_add_tcase(s, t);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return check_run("allocs_core", t, NULL);
 }

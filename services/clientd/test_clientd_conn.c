@@ -3,7 +3,6 @@
  * Calls to the node over real sockets: as its own gateway makes them, and as a server does over the
  * connection. The allocations are a folder of this test.
  */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pb_decode.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "bus/bus.h"
+#include "check_run.h"
 #include "clientd_conn.h"
 #include "rpc/rpc_methods.h"
 #include "wire/wire.h"
@@ -573,12 +573,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("clientd_conn");
     TCase *t = tcase_create("conn");
-    SRunner *r;
-    int failed;
 
-    tcase_set_timeout(t, 100);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, test_slow_reader);
     tcase_add_test(t, test_offset_limit_and_resume);
@@ -588,10 +584,5 @@ int main(void)
     tcase_add_test(t, test_messages);
     tcase_add_test(t, test_over_the_connection);
     tcase_add_test(t, test_connection_lost_and_made_again);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("clientd_conn", t, NULL);
 }

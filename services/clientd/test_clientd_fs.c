@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Paths that requests name, what may be read, which log file to begin with, /proc's numbers. */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pb_decode.h>
@@ -9,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "check_run.h"
 #include "clientd_fs_path.h"
 #include "clientd_stats.h"
 
@@ -305,10 +305,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("clientd_fs");
     TCase *t = tcase_create("fs"), *pure = tcase_create("pure");
-    SRunner *r;
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, test_nothing_escapes);
@@ -320,11 +317,5 @@ int main(void)
     tcase_add_test(pure, test_log_numbers);
     tcase_add_test(pure, test_log_begin);
     tcase_add_test(pure, test_host);
-    suite_add_tcase(s, t);
-    suite_add_tcase(s, pure);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("clientd_fs", t, pure, NULL);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <pb_decode.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "fingerprint.h"
 
 START_TEST(test_cpuinfo)
@@ -75,19 +75,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("fingerprint");
     TCase *t = tcase_create("fingerprint");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_cpuinfo);
     tcase_add_test(t, test_meminfo);
     tcase_add_test(t, test_os_release);
     tcase_add_test(t, test_class);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("fingerprint", t, NULL);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <pb_decode.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "task_env.h"
 
 static char *S(const char *s)
@@ -137,18 +137,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("task_env");
     TCase *t = tcase_create("task_env");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_variables);
     tcase_add_test(t, test_replace);
     tcase_add_test(t, test_own_denylist);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("task_env", t, NULL);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "blocked_core.h"
+#include "check_run.h"
 
 #define SECOND INT64_C(1000000000)
 
@@ -201,13 +201,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("blocked_core");
     TCase *t = tcase_create("all");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, by_class);
     tcase_add_test(t, one_per_job);
     tcase_add_test(t, missed_unblock);
@@ -217,10 +213,5 @@ int main(void)
     tcase_add_test(t, system_nodes);
     tcase_add_test(t, failed_plans);
     tcase_add_test(t, many);
-    suite_add_tcase(s, t);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return check_run("blocked_core", t, NULL);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/prng.h"
 #include "broker_core.h"
+#include "check_run.h"
 
 #define SECOND INT64_C(1000000000)
 #define ALL    7u
@@ -364,13 +364,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("broker_core");
     TCase *t = tcase_create("all");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, order);
     tcase_add_test(t, types);
     tcase_add_test(t, one_of_a_job);
@@ -384,10 +380,5 @@ int main(void)
     tcase_add_test(t, flushed);
     tcase_add_test(t, delay);
     tcase_add_loop_test(t, nothing_is_lost, 0, 4);
-    suite_add_tcase(s, t);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return check_run("broker_core", t, NULL);
 }

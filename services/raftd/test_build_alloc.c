@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Requests about allocations -> commands -> state: the builders, without any process around. */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "raftd_build.h"
 #include "state/rows.h"
 #include "state/state_alloc.h"
@@ -249,10 +249,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("build_alloc");
     TCase *tc = tcase_create("builders");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, test_update);
@@ -263,10 +260,5 @@ int main(void)
     tcase_add_test(tc, test_stop);
     tcase_add_test(tc, test_evaluate);
     tcase_add_test(tc, test_evaluate_node);
-    suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return check_run("build_alloc", tc, NULL);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 
+#include "check_run.h"
 #include "gc_core.h"
 
 #define NOW    1000
@@ -154,10 +154,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("gc_core");
     TCase *t = tcase_create("all");
-    SRunner *sr;
-    int failed;
 
     tcase_add_test(t, jobs);
     tcase_add_test(t, allocs);
@@ -165,10 +162,5 @@ int main(void)
     tcase_add_test(t, jump_forward);
     tcase_add_test(t, jump_back);
     tcase_add_test(t, jumping);
-    suite_add_tcase(s, t);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return check_run("gc_core", t, NULL);
 }

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <errno.h>
 #include <pb_decode.h>
 #include <pb_encode.h>
@@ -7,6 +6,7 @@
 #include <string.h>
 
 #include "base/prng.h"
+#include "check_run.h"
 #include "plan_core.h"
 
 static struct image *im;
@@ -437,13 +437,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("plan_core");
     TCase *t = tcase_create("all");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, all_fits);
     tcase_add_test(t, a_node_is_full);
     tcase_add_test(t, the_next_plan_sees_the_last);
@@ -457,10 +453,5 @@ int main(void)
     tcase_add_test(t, ids_of_a_plan);
     tcase_add_test(t, cut_into_pieces);
     tcase_add_loop_test(t, never_too_much, 0, 6);
-    suite_add_tcase(s, t);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return check_run("plan_core", t, NULL);
 }

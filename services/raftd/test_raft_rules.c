@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "test_raft_lib.h"
 
 /* ---- commit ---- */
@@ -923,10 +924,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("raft rules");
     TCase *t = tcase_create("rules");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_figure_8_old_terms_are_not_committed_by_counting);
     tcase_add_test(t, test_follower_commits_only_what_the_leader_verified);
@@ -970,10 +968,5 @@ int main(void)
     tcase_add_test(t, test_snapshot_reply_beyond_the_new_leaders_commit);
     tcase_add_test(t, test_only_voter_after_a_change_waits_for_the_old_lease);
     tcase_add_test(t, test_deadlines_move_with_the_role);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return check_run("raft rules", t, NULL);
 }

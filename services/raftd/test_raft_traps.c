@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "test_raft_lib.h"
 
 /* A follower at term 2 with a log of five entries, all known to its leader 2. */
@@ -418,10 +419,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("raft traps");
     TCase *t = tcase_create("traps");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_trap_a_commit_never_goes_back);
     tcase_add_test(t, test_trap_b_stale_rejection_is_ignored);
@@ -438,10 +436,5 @@ int main(void)
     tcase_add_test(t, test_trap_i_own_snapshot_finishes_while_one_is_installing);
     tcase_add_test(t, test_trap_j_requests_that_make_no_sense_are_refused);
     tcase_add_test(t, test_trap_j_messages_that_make_no_sense_are_refused);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return check_run("raft traps", t, NULL);
 }

@@ -2,11 +2,11 @@
 /*
  * Messages and configurations as bytes.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "raft_wire.h"
 
 static const struct raft_group group = {"wire test group"};
@@ -251,10 +251,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("raft wire");
     TCase *t = tcase_create("codec");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_config_round_trip);
     tcase_add_test(t, test_config_limits);
@@ -263,10 +260,5 @@ int main(void)
     tcase_add_test(t, test_wire_refuses);
     tcase_add_test(t, test_wire_count_that_cannot_be);
     tcase_add_test(t, test_wire_bounded);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return check_run("raft wire", t, NULL);
 }

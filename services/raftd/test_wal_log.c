@@ -2,12 +2,12 @@
 /*
  * The write-ahead log, over a disk that loses and tears, and once over real files.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "check_run.h"
 #include "sim_raft_disk.h"
 #include "wal.h"
 
@@ -464,10 +464,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("wal");
     TCase *t = tcase_create("log");
-    SRunner *r;
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, test_wal_empty);
@@ -490,10 +487,5 @@ int main(void)
     tcase_add_test(t, test_wal_replay);
     tcase_add_test(t, test_wal_read_checks_the_disk_again);
     tcase_add_test(t, test_wal_on_real_files);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return check_run("wal", t, NULL);
 }

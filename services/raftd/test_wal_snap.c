@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "sim_raft_disk.h"
 #include "wal_snap.h"
 
@@ -195,10 +195,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("snapshots");
     TCase *t = tcase_create("files");
-    SRunner *r;
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, test_snap_none);
@@ -208,10 +205,5 @@ int main(void)
     tcase_add_test(t, test_snap_travels_as_a_file);
     tcase_add_test(t, test_snap_pieces_must_follow_each_other);
     tcase_add_test(t, test_snap_disk_full);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return check_run("snapshots", t, NULL);
 }

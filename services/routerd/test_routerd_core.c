@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "routerd_core.h"
 
 static steppe_Member member(const char *name, const char *addr, const char *region,
@@ -175,10 +175,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("routerd_core");
     TCase *t = tcase_create("core");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_lan_and_wan);
     tcase_add_test(t, test_no_path);
@@ -186,10 +183,5 @@ int main(void)
     tcase_add_test(t, test_avoidance_doubles_and_ends);
     tcase_add_test(t, test_update_keeps_and_removes);
     tcase_add_test(t, test_garbage_tags_are_no_server);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("routerd_core", t, NULL);
 }

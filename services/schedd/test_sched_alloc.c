@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Reading stored allocations; when a failed one may be tried again, and what it remembers. */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "sched_alloc.h"
 #include "wire/wire.h"
 
@@ -275,10 +275,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("sched_alloc");
     TCase *t = tcase_create("alloc");
-    SRunner *r;
-    int failed;
 
     tcase_add_checked_fixture(t, NULL, teardown);
     tcase_add_test(t, test_read);
@@ -288,10 +285,5 @@ int main(void)
     tcase_add_test(t, test_not_eligible);
     tcase_add_test(t, test_tracker);
     tcase_add_test(t, test_other_clocks);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("sched_alloc", t, NULL);
 }

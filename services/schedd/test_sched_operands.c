@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Operands of constraints, versions, regular expressions. */
-#include <check.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "sched_match.h"
 #include "sched_version.h"
 
@@ -257,10 +257,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("sched_operands");
     TCase *t = tcase_create("operands");
-    SRunner *r;
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, test_operands);
@@ -270,10 +267,5 @@ int main(void)
     tcase_add_test(t, test_regexp_matches);
     tcase_add_test(t, test_drivers);
     tcase_add_test(t, test_escapes);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("sched_operands", t, NULL);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Where placements go and what is said about it: scores to nine digits, filters, ports, preemption.
  */
-#include <check.h>
 #include <math.h>
 #include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "sched_match.h"
 #include "sched_test.h"
 
@@ -654,7 +654,6 @@ static TCase *cases(void)
     TCase *t = tcase_create("place");
 
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_golden_scores);
     tcase_add_test(t, test_anti_affinity);
     tcase_add_test(t, test_spread_algorithm);
@@ -682,14 +681,5 @@ static TCase *cases(void)
 
 int main(void)
 {
-    Suite *s = suite_create("sched_place");
-    SRunner *r;
-    int failed;
-
-    suite_add_tcase(s, cases());
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("sched_place", cases(), NULL);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* What has to happen to a job: counts, names, changes, lost nodes, failures; by table and by run.
  */
-#include <check.h>
 #include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "sched_match.h"
 #include "sched_test.h"
 
@@ -680,7 +680,6 @@ static TCase *cases(void)
     TCase *t = tcase_create("reconcile");
 
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_nothing_to_do);
     tcase_add_test(t, test_grow_fills_gaps);
     tcase_add_test(t, test_shrink_from_the_top);
@@ -712,14 +711,5 @@ static TCase *cases(void)
 
 int main(void)
 {
-    Suite *s = suite_create("sched_reconcile");
-    SRunner *r;
-    int failed;
-
-    suite_add_tcase(s, cases());
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("sched_reconcile", cases(), NULL);
 }

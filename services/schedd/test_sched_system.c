@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* System jobs: one on each node, rolling updates, preemption, what does not fit. */
-#include <check.h>
 #include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "sched_match.h"
 #include "sched_test.h"
 
@@ -230,13 +230,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("sched_system");
     TCase *t = tcase_create("system");
-    SRunner *r;
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_one_on_each);
     tcase_add_test(t, test_ended_ones_come_back);
     tcase_add_test(t, test_stops);
@@ -245,10 +241,5 @@ int main(void)
     tcase_add_test(t, test_preempts);
     tcase_add_test(t, test_rolling_update);
     tcase_add_test(t, test_update_in_place);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("sched_system", t, NULL);
 }

@@ -3,6 +3,7 @@
  * nobody. */
 #include <errno.h>
 
+#include "check_run.h"
 #include "serfd_guard.h"
 #include "test_serfd_rig.h"
 
@@ -195,10 +196,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("serfd_check");
     TCase *t = tcase_create("serfd_check");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_all_is_well);
     tcase_add_test(t, test_findings);
@@ -206,10 +204,5 @@ int main(void)
     tcase_add_loop_test(t, test_bad_dials, 0, ARRAY_LEN(dials));
     tcase_add_test(t, test_looked_at);
     tcase_add_test(t, test_many_at_a_time);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("serfd_check", t, NULL);
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <openssl/evp.h>
 
+#include "check_run.h"
 #include "coord.h"
 #include "lzw.h"
 #include "packet.h"
@@ -662,10 +663,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("serfd codec");
     TCase *t = tcase_create("codec");
-    SRunner *r;
-    int failed;
 
     tcase_add_loop_test(t, test_packets, 0, ARRAY_LEN(packets));
     tcase_add_loop_test(t, test_packets_truncated, 0, ARRAY_LEN(packets));
@@ -686,10 +684,5 @@ int main(void)
     tcase_add_test(t, test_tags);
     tcase_add_test(t, test_coordinate);
     tcase_add_test(t, test_coordinate_converges);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("serfd codec", t, NULL);
 }

@@ -2,6 +2,7 @@
 /* Who may be in the pool: rules alone, then a core that meets strangers. */
 #include <errno.h>
 
+#include "check_run.h"
 #include "serfd_guard.h"
 #include "test_serfd_rig.h"
 
@@ -392,10 +393,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("serfd_guard");
     TCase *t = tcase_create("serfd_guard");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_cidr_parse);
     tcase_add_test(t, test_allows);
@@ -408,10 +406,5 @@ int main(void)
     tcase_add_test(t, test_group_conflict_is_remembered_by_who_joins);
     tcase_add_test(t, test_looks_before_it_joins);
     tcase_add_test(t, test_new_tags_are_announced);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("serfd_guard", t, NULL);
 }

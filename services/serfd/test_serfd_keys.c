@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "bcast.h"
+#include "check_run.h"
 #include "sim_net.h"
 #include "test_serfd_rig.h"
 
@@ -725,12 +726,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("serfd_keys");
     TCase *t = tcase_create("keys");
-    SRunner *r;
-    int failed;
 
-    tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, test_base64, 0, ARRAY_LEN(base64));
     tcase_add_test(t, test_base64_bound);
     tcase_add_test(t, test_keyring);
@@ -750,10 +747,5 @@ int main(void)
     tcase_add_test(t, test_aimed_queue);
     tcase_add_loop_test(t, test_pool_hears_all_events, 0, 5);
     tcase_add_loop_test(t, test_pool_answers_all, 0, 20);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("serfd_keys", t, NULL);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "bcast.h"
+#include "check_run.h"
 #include "test_serfd_rig.h"
 
 #define MS NS_PER_MS
@@ -641,12 +642,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("serfd nodes");
     TCase *t = tcase_create("nodes");
-    SRunner *r;
-    int failed;
 
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_alive_known_and_newer);
     tcase_add_loop_test(t, test_alive_refused_by_filter, 0, ARRAY_LEN(strangers));
     tcase_add_test(t, test_alive_bounds);
@@ -669,10 +666,5 @@ int main(void)
     tcase_add_test(t, test_garbage_is_survived);
     tcase_add_test(t, test_queue_order);
     tcase_add_test(t, test_retransmits);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("serfd nodes", t, NULL);
 }

@@ -2,6 +2,7 @@
 /* A region leaves the federation, stays out, comes back: pools of cores on the virtual network. */
 #include <errno.h>
 
+#include "check_run.h"
 #include "serfd_core_int.h"
 #include "sim_net.h"
 #include "test_serfd_util.h"
@@ -14,12 +15,9 @@
 static void by_region(struct serf_options *o)
 {
     static struct strbuf meta;
-    struct tag tags[] = {{"role", "nomad"},
-                         {"region", o->name[1] < '0' + WEST ? "west" : "east"},
-                         {"vsn", "1"},
-                         {"build", "0.1.0"},
-                         {"port", "4647"},
-                         {"tags", "0"}}; /* sim_converged() looks at it */
+    struct tag tags[] = {{"role", "nomad"}, {"region", o->name[1] < '0' + WEST ? "west" : "east"},
+                         {"vsn", "1"},      {"build", "0.1.0"},
+                         {"port", "4647"},  {"tags", "0"}}; /* sim_converged() looks at it */
 
     strbuf_reset(&meta);
     ck_assert_int_eq(tags_put(&meta, tags, ARRAY_LEN(tags)), 0);
@@ -232,10 +230,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("serfd_region");
     TCase *t = tcase_create("serfd_region");
-    SRunner *r;
-    int failed;
 
     tcase_add_loop_test(t, test_leaves_in_order, 0, 12);
     tcase_add_test(t, test_stays_out);
@@ -244,11 +239,5 @@ int main(void)
     tcase_add_test(t, test_restart_with_the_epoch);
     tcase_add_test(t, test_a_server_leaves_the_region);
     tcase_add_loop_test(t, test_one_stands_still, 0, 6);
-    tcase_set_timeout(t, 60);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("serfd_region", t, NULL);
 }

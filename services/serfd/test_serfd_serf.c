@@ -2,6 +2,7 @@
 /* Serf's rules: statuses, intents, leaving, push/pull, events, queries. Named scenarios. */
 #include <errno.h>
 
+#include "check_run.h"
 #include "sim_net.h"
 #include "test_serfd_rig.h"
 #include "test_serfd_vectors.h"
@@ -775,12 +776,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("serfd serf");
     TCase *t = tcase_create("serf");
-    SRunner *r;
-    int failed;
 
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_left_versus_failed);
     tcase_add_test(t, test_old_peer_goodbye);
     tcase_add_test(t, test_intents_before_members);
@@ -809,10 +806,5 @@ int main(void)
     tcase_add_test(t, test_pool_restart_with_lower_incarnation);
     tcase_add_test(t, test_pool_force_leave_of_live_is_refuted);
     tcase_add_test(t, test_pool_reconnects_after_partition);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("serfd serf", t, NULL);
 }

@@ -2,6 +2,7 @@
 /* Addresses from commands, waits between tries, addresses of the own region. */
 #include <errno.h>
 
+#include "check_run.h"
 #include "serfd_sources.h"
 #include "test_serfd_rig.h"
 
@@ -197,10 +198,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("serfd_sources");
     TCase *t = tcase_create("serfd_sources");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_parse);
     tcase_add_test(t, test_parse_long);
@@ -210,10 +208,5 @@ int main(void)
     tcase_add_test(t, test_retry_ends);
     tcase_add_test(t, test_addr_parse);
     tcase_add_test(t, test_lan_and_wan);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("serfd_sources", t, NULL);
 }

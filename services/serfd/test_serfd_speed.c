@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "check_run.h"
 #include "coord.h"
 #include "sim_net.h"
 #include "test_serfd_rig.h"
@@ -342,12 +343,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("serfd speed");
     TCase *t = tcase_create("speed");
-    SRunner *r;
-    int failed;
 
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_timeout_of_the_near);
     tcase_add_test(t, test_timeout_of_the_far);
     tcase_add_test(t, test_timeout_grows_with_the_way);
@@ -359,10 +356,5 @@ int main(void)
     tcase_add_test(t, test_unconfirmed_suspicion_is_repeated);
     tcase_add_test(t, test_first_comparison_is_with_the_neighbour);
     tcase_add_test(t, test_events_come_by_exchange);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("serfd speed", t, NULL);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "check_run.h"
 #include "sim_net.h"
 #include "test_serfd_rig.h"
 
@@ -64,18 +65,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("serfd vote");
     TCase *t = tcase_create("vote");
-    SRunner *r;
-    int failed;
 
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_the_first_one_wins);
     tcase_add_test(t, test_silence_loses);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("serfd vote", t, NULL);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <string.h>
 
 #include "base/prng.h"
+#include "check_run.h"
 #include "sup_core.h"
 #include "sup_lines.h"
 
@@ -327,10 +327,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("supervisor");
     TCase *t = tcase_create("core");
-    SRunner *r;
-    int failed;
 
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, test_start_order);
@@ -344,10 +341,5 @@ int main(void)
     tcase_add_test(t, test_death_while_stopping);
     tcase_add_loop_test(t, test_random_events, 0, 50);
     tcase_add_test(t, test_lines);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("supervisor", t, NULL);
 }

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -7,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "check_run.h"
 #include "taskd_core.h"
 #include "taskd_logs.h"
 
@@ -194,10 +194,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("taskd_core");
     TCase *t = tcase_create("taskd_core");
-    SRunner *r;
-    int failed;
 
     tcase_add_test(t, test_plain_life);
     tcase_add_test(t, test_kill);
@@ -205,10 +202,5 @@ int main(void)
     tcase_add_test(t, test_rotation);
     tcase_add_test(t, test_traps);
     tcase_add_test(t, test_no_next_file);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("taskd_core", t, NULL);
 }
