@@ -98,12 +98,8 @@ static int read_list(struct json_reader *r, const struct json_field *f, void *ms
 
     if (r->p >= r->end || *r->p != '[')
         return json_wrong_value(r, false);
-    err = json_depth_enter(r);
     list_clear(f, msg);
-    for (r->p++; !err;) {
-        json_skip_space(r);
-        if (cap == 0 && r->p < r->end && *r->p == ']')
-            break;
+    while ((err = json_next(r, cap == 0, ']')) > 0) {
         err = list_grow(r, f, msg, &cap, &slot);
         if (err)
             return err;
@@ -115,15 +111,7 @@ static int read_list(struct json_reader *r, const struct json_field *f, void *ms
             return err;
         if (f->kind == JSON_STRING && !*(char **)slot)
             *(char **)slot = xstrdup("");
-        json_skip_space(r);
-        if (r->p < r->end && *r->p == ']')
-            break;
-        if (r->p >= r->end || *r->p != ',')
-            return json_syntax_error(r, "after array element");
-        r->p++;
     }
-    r->p++;
-    r->depth--;
     return err;
 }
 
@@ -208,26 +196,14 @@ static int read_map(struct json_reader *r, const struct json_field *f, void *msg
 
     if (r->p >= r->end || *r->p != '{')
         return json_wrong_value(r, false);
-    err = json_depth_enter(r);
     list_clear(f, msg);
-    for (r->p++; !err;) {
-        json_skip_space(r);
-        if (cap == 0 && r->p < r->end && *r->p == '}')
-            break;
+    while ((err = json_next(r, cap == 0, '}')) > 0) {
         err = list_grow(r, f, msg, &cap, &slot);
         if (!err)
             err = read_entry(r, f->sub, slot);
         if (err)
             return err;
-        json_skip_space(r);
-        if (r->p < r->end && *r->p == '}')
-            break;
-        if (r->p >= r->end || *r->p != ',')
-            return json_syntax_error(r, "after object key:value pair");
-        r->p++;
     }
-    r->p++;
-    r->depth--;
     if (!err)
         map_sort(f, msg);
     return err;
@@ -360,7 +336,6 @@ static int read_member(struct json_reader *r, const struct json_type *t, void *m
 
 static int read_message(struct json_reader *r, const struct json_type *t, void *msg)
 {
-    bool first = true;
     size_t hint = 0;
     int err;
 
@@ -368,23 +343,11 @@ static int read_message(struct json_reader *r, const struct json_type *t, void *
         return read_field(r, t->fields, msg);
     if (r->p >= r->end || *r->p != '{')
         return json_wrong_value(r, true);
-    err = json_depth_enter(r);
-    for (r->p++; !err; first = false) {
-        json_skip_space(r);
-        if (first && r->p < r->end && *r->p == '}')
-            break;
+    for (bool first = true; (err = json_next(r, first, '}')) > 0; first = false) {
         err = read_member(r, t, msg, &hint);
         if (err)
             return err;
-        json_skip_space(r);
-        if (r->p < r->end && *r->p == '}')
-            break;
-        if (r->p >= r->end || *r->p != ',')
-            return json_syntax_error(r, "after object key:value pair");
-        r->p++;
     }
-    r->p++;
-    r->depth--;
     return err;
 }
 

@@ -79,7 +79,12 @@ static inline void json_skip_space(struct json_reader *r)
 
 /* Sets Go's text for the character at r->p, or "unexpected EOF"; -EBADMSG. */
 int json_syntax_error(struct json_reader *r, const char *context);
-int json_depth_enter(struct json_reader *r);
+/*
+ * To the next element of an array (close is ']') or member of an object ('}'): `first` when r->p
+ * stands at the opening bracket, else it stands behind an element. 1: at an element. 0: there is
+ * none, r->p is behind the closing bracket. -EBADMSG, -EMSGSIZE (too deep).
+ */
+int json_next(struct json_reader *r, bool first, char close);
 /* At the opening quote; ends behind the closing one. */
 int json_read_string(struct json_reader *r, struct json_span *ret);
 /* Writes s->decoded_len bytes. */

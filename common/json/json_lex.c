@@ -27,12 +27,27 @@ int json_syntax_error(struct json_reader *r, const char *context)
                    (size_t)(r->p - r->text));
 }
 
-int json_depth_enter(struct json_reader *r)
+int json_next(struct json_reader *r, bool first, char close)
 {
-    if (++r->depth > JSON_DEPTH_MAX)
+    if (first && ++r->depth > JSON_DEPTH_MAX)
         return err_set(r->e, -EMSGSIZE, "exceeded max depth of %u (offset %zu)", JSON_DEPTH_MAX,
                        (size_t)(r->p - r->text));
-    return 0;
+    if (first)
+        r->p++;
+    json_skip_space(r);
+    if (r->p < r->end && *r->p == close) {
+        r->p++;
+        r->depth--;
+        return 0;
+    }
+    if (first)
+        return 1;
+    if (r->p >= r->end || *r->p != ',')
+        return json_syntax_error(r, close == ']' ? "after array element"
+                                                 : "after object key:value pair");
+    r->p++;
+    json_skip_space(r);
+    return 1;
 }
 
 size_t json_utf8_len(const char *p, const char *end)

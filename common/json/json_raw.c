@@ -114,27 +114,16 @@ static int raw_string(struct json_reader *r, struct json_writer *w)
 
 static int raw_array(struct json_reader *r, struct json_writer *w)
 {
-    bool first = true;
     int err;
 
-    for (r->p++;; first = false) {
-        json_skip_space(r);
-        if (first && r->p < r->end && *r->p == ']')
-            break;
+    for (bool first = true; (err = json_next(r, first, ']')) > 0; first = false) {
+        if (w && !first)
+            json_write_char(w, ',');
         err = raw_value(r, w);
         if (err)
             return err;
-        json_skip_space(r);
-        if (r->p < r->end && *r->p == ']')
-            break;
-        if (r->p >= r->end || *r->p != ',')
-            return json_syntax_error(r, "after array element");
-        r->p++;
-        if (w)
-            json_write_char(w, ',');
     }
-    r->p++;
-    return 0;
+    return err;
 }
 
 static int raw_member(struct json_reader *r, struct json_writer *w, struct members *ms)
@@ -170,29 +159,18 @@ static int raw_object(struct json_reader *r, struct json_writer *w)
 {
     _cleanup_(members_fini) struct members ms = {.sorted = true};
     size_t start = w && !w->failed ? writer_pos(w) : 0;
-    bool first = true;
     int err;
 
-    for (r->p++;; first = false) {
-        json_skip_space(r);
-        if (first && r->p < r->end && *r->p == '}')
-            break;
+    for (bool first = true; (err = json_next(r, first, '}')) > 0; first = false) {
+        if (w && !first)
+            json_write_char(w, ',');
         err = raw_member(r, w, &ms);
         if (err)
             return err;
-        json_skip_space(r);
-        if (r->p < r->end && *r->p == '}')
-            break;
-        if (r->p >= r->end || *r->p != ',')
-            return json_syntax_error(r, "after object key:value pair");
-        r->p++;
-        if (w)
-            json_write_char(w, ',');
     }
-    r->p++;
-    if (w && !w->failed && !ms.sorted)
+    if (!err && w && !w->failed && !ms.sorted)
         members_sort(&ms, w, start);
-    return 0;
+    return err;
 }
 
 static int raw_scalar(struct json_reader *r, struct json_writer *w)
@@ -235,15 +213,11 @@ static int raw_value(struct json_reader *r, struct json_writer *w)
     if (*r->p != '{' && *r->p != '[')
         return raw_scalar(r, w);
     object = *r->p == '{';
-    err = json_depth_enter(r);
-    if (err)
-        return err;
     if (w)
         json_write_char(w, object ? '{' : '[');
     err = object ? raw_object(r, w) : raw_array(r, w);
     if (w)
         json_write_char(w, object ? '}' : ']');
-    r->depth--;
     return err;
 }
 
