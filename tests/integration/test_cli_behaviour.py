@@ -3,7 +3,6 @@
 
 import base64
 import gzip
-import http.server
 import json
 import os
 import socket
@@ -15,45 +14,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'lib'))
 import steppe  # noqa: E402
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Every request goes to fn(handler, body) -> (status, headers, bytes)."""
-
-    daemon_threads = True
-
-    def __init__(self, fn):
-        super().__init__(('127.0.0.1', 0), Handler)
-        self.fn, self.asked = fn, []
-        self.url = 'http://127.0.0.1:%d' % self.server_port
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *exc):
-        self.shutdown()
-        self.server_close()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = 'HTTP/1.1'
-
-    def log_message(self, *args):
-        pass
-
-    def answer(self):
-        body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
-        self.server.asked.append((self.command, self.path, self.headers, body))
-        status, headers, data = self.server.fn(self, body)
-        self.send_response(status)
-        for k, v in headers.items():
-            self.send_header(k, v)
-        self.send_header('Content-Length', str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    do_GET = do_PUT = do_DELETE = answer
+from player import Player  # noqa: E402
 
 
 def reply(value):
@@ -88,7 +49,7 @@ class Cli(unittest.TestCase):
 
 class Environment(Cli):
     def test_steppe_before_nomad_flag_before_both(self):
-        with Server(reply([])) as s:
+        with Player(reply([])) as s:
             self.cli('status', STEPPE_ADDR=s.url, NOMAD_ADDR='http://127.0.0.1:1', NOMAD_REGION='n',
                      STEPPE_NAMESPACE='ns')
             self.cli('status', '-region=f', '-namespace=', NOMAD_ADDR=s.url, NOMAD_REGION='n', STEPPE_REGION='s')
@@ -97,7 +58,7 @@ class Environment(Cli):
                          ['/v1/jobs?namespace=ns&region=n', '/v1/jobs?region=f', '/v1/jobs?region=f'])
 
     def test_headers(self):
-        with Server(reply([])) as s:
+        with Player(reply([])) as s:
             self.cli('status', STEPPE_ADDR=s.url, NOMAD_TOKEN='secret', NOMAD_HTTP_AUTH='u:p')
             self.cli('status', '-token=other', STEPPE_ADDR=s.url, NOMAD_TOKEN='secret')
             self.cli('status', STEPPE_ADDR=s.url.replace('//', '//a:b@'))
@@ -112,7 +73,7 @@ class Environment(Cli):
         self.assertIsNone(three['X-Nomad-Token'])
 
     def test_no_proxy_is_used(self):
-        with Server(reply([])) as s:
+        with Player(reply([])) as s:
             r = self.cli('status', STEPPE_ADDR=s.url, http_proxy='http://127.0.0.1:1')
         self.assertEqual((r.rc, r.out), (0, 'No running jobs\n'))
 
@@ -125,21 +86,21 @@ class Answers(Cli):
 
     def test_gzip(self):
         data = gzip.compress(json.dumps([]).encode())
-        with Server(lambda h, b: (200, {'Content-Encoding': 'gzip'}, data)) as s:
+        with Player(lambda h, b: (200, {'Content-Encoding': 'gzip'}, data)) as s:
             self.assertEqual(self.cli('status', STEPPE_ADDR=s.url).out, 'No running jobs\n')
 
     def test_only_200_is_success(self):
         for status in (201, 204, 301, 403, 500):
             body = b'' if status == 204 else b'text'
-            with Server(lambda h, b: (status, {'Location': '/v1/other'}, body)) as s:
+            with Player(lambda h, b: (status, {'Location': '/v1/other'}, body)) as s:
                 self.check(s.url, 'Error querying jobs: Unexpected response code: %d (%s)\n' % (status, body.decode()))
             self.assertEqual(len(s.asked), 1, 'a redirection was followed')
 
     def test_no_json(self):
         for data in (b'<html>', b'[{', b'[1,]', b'\xff', b'[' * 100000):
-            with Server(lambda h, b: (200, {}, data)) as s:
+            with Player(lambda h, b: (200, {}, data)) as s:
                 self.check(s.url, 'Error querying jobs: invalid JSON in the answer')
-        with Server(lambda h, b: (200, {}, b'')) as s:
+        with Player(lambda h, b: (200, {}, b'')) as s:
             self.check(s.url, 'Error querying jobs: EOF')
 
     def test_json_of_another_shape(self):
@@ -148,7 +109,7 @@ class Answers(Cli):
                          ('node', 'status', 'ab'), ('agent-info',), ('operator', 'raft', 'list-peers'),
                          ('status', 'x'), ('job', 'history', 'x'), ('eval', 'status', 'ab'),
                          ('node', 'status', '-json'), ('job', 'inspect', 'x'), ('job', 'stop', '-yes', 'x')):
-                with self.subTest(value=value, args=args), Server(reply(value)) as s:
+                with self.subTest(value=value, args=args), Player(reply(value)) as s:
                     r = self.cli(*args, STEPPE_ADDR=s.url)
                     self.assertIn(r.rc, (0, 1), r)
                     self.assertNotIn('Sanitizer', r.err)
@@ -175,32 +136,32 @@ class Answers(Cli):
                 {'Name': r, 'Addr': '127.0.0.1', 'Port': 4648, 'Status': 'alive', 'Tags': dict(tags, region=r)}
                 for r in ('a', 'b', 'c')]})(handler, body)
 
-        with Server(answer) as s:
+        with Player(answer) as s:
             r = self.cli('server', 'members', STEPPE_ADDR=s.url)
         self.assertEqual((r.rc, r.err), (0, ''))
         self.assertEqual([line.split()[4] for line in r.out.splitlines()], ['Leader', 'true', 'true', 'true'])
 
     def test_members_json(self):
         value = {'Members': [{'Name': 'b', 'Tags': {'region': 'z'}}, {'Name': 'a', 'Tags': {'region': 'a'}}]}
-        with Server(reply(value)) as s:
+        with Player(reply(value)) as s:
             r = self.cli('server', 'members', '-json', STEPPE_ADDR=s.url)
             t = self.cli('server', 'members', '-t', '{{range .Members}}{{.Name}} {{end}}', STEPPE_ADDR=s.url)
         self.assertEqual(json.loads(r.out), {'Members': value['Members'][::-1]})
         self.assertEqual(t.out, 'a b \n')
 
     def test_template_error(self):
-        with Server(reply([])) as s:
+        with Player(reply([])) as s:
             self.check(s.url, 'Error formatting the data: template: format:1: unclosed action\n', 'node', 'status',
                        '-t', '{{.X')
 
     def test_api(self):
-        with Server(lambda h, b: (200, {}, b'any text')) as s:
+        with Player(lambda h, b: (200, {}, b'any text')) as s:
             r = self.cli('operator', 'api', '-region=east', 'jobs?prefix=a%2Fb&stale', STEPPE_ADDR=s.url)
         self.assertEqual(r.out, 'any text\n')
         self.assertEqual(s.asked[0][1], '/v1/jobs?prefix=a%2Fb&region=east&stale=')
 
     def test_full_disk_under_stdout(self):
-        with Server(reply([])) as s, open('/dev/full', 'w') as full:
+        with Player(reply([])) as s, open('/dev/full', 'w') as full:
             r = subprocess.run([steppe.agent_binary()[0], 'status', '-address=' + s.url], stdout=full, timeout=30,
                                env=steppe.cli_env('127.0.0.1'))
         self.assertEqual(r.returncode, 1)

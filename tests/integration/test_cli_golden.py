@@ -8,18 +8,17 @@ tests/golden/cli/NAME.txt were recorded from it:
 """
 
 import base64
-import http.server
 import json
 import os
 import re
 import sys
 import tempfile
-import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'lib'))
 import steppe  # noqa: E402
 import transcript  # noqa: E402
+from player import Player  # noqa: E402
 
 RECORD = os.environ.get('STEPPE_CLI_RECORD')
 FOLDER = os.path.join(steppe.GOLDEN, 'cli')
@@ -413,53 +412,23 @@ CASES = [
 ]
 
 
-class Player(http.server.ThreadingHTTPServer):
-    """Answers by a table and remembers what it was asked."""
-
-    daemon_threads = True
-
-    def __init__(self, routes):
-        super().__init__(('127.0.0.1', 0), PlayerHandler)
-        self.routes, self.asked = routes, []
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *exc):
-        self.shutdown()
-        self.server_close()
-
-
-class PlayerHandler(http.server.BaseHTTPRequestHandler):
-    protocol_version = 'HTTP/1.1'
-
-    def log_message(self, *args):
-        pass
-
-    def answer(self):
-        body = self.rfile.read(int(self.headers.get('Content-Length') or 0)).decode()
-        key = self.path if self.command == 'GET' else '%s %s' % (self.command, self.path)
-        self.server.asked.append((self.command + ' ' + self.path, body, dict(self.headers)))
-        reply = self.server.routes.get(key, (599, 'not expected: ' + key))
+def by_table(routes):
+    """Answers of a table {"METHOD PATH", or of GET "PATH": value or (status, text)}."""
+    def answer(handler, body):
+        key = handler.path if handler.command == 'GET' else '%s %s' % (handler.command, handler.path)
+        reply = routes.get(key, (599, 'not expected: ' + key))
         status, text = reply if isinstance(reply, tuple) else (200, reply)
         raw = isinstance(text, Raw) or (isinstance(text, str) and (status != 200 or not text))
-        data = (text if raw else json.dumps(text)).encode()
-        self.send_response(status)
-        self.send_header('Content-Type', 'application/json')
-        self.send_header('Content-Length', str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    do_GET = do_PUT = do_DELETE = answer
+        return status, {'Content-Type': 'application/json'}, (text if raw else json.dumps(text)).encode()
+    return answer
 
 
 def requests_text(asked):
     """What was asked, one line each; queries of leaders may come in any order."""
     lines = []
-    for what, body, headers in asked:
+    for method, path, headers, body in asked:
         if 'User-Agent' in headers:
-            lines.append('> ' + what)
+            lines.append('> %s %s' % (method, path))
         if body:
             lines.append('> ' + json.dumps(json.loads(body), sort_keys=True))
     leaders = sorted(x for x in lines if '/v1/status/leader' in x)
@@ -481,9 +450,9 @@ class CliGolden(unittest.TestCase):
             f.write('job "x" {\n  type = "foo"\n  group "g" {\n    count = -1\n  }\n}\n')
 
     def run_case(self, name, command, routes, stdin=None):
-        with Player(routes) as p:
+        with Player(by_table(routes)) as p:
             env = steppe.cli_env('127.0.0.1')
-            env['NOMAD_ADDR'] = env['STEPPE_ADDR'] = 'http://127.0.0.1:%d' % p.server_port
+            env['NOMAD_ADDR'] = env['STEPPE_ADDR'] = p.url
             argv = [x.format(job=self.job, invalid=self.invalid) for x in command.split()]
             r = steppe.run([steppe.agent_binary()[0]] + argv, env=env, stdin=stdin)
             asked = requests_text(p.asked)
