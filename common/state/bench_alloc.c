@@ -17,19 +17,6 @@
 #include "state/state_alloc.h"
 #include "state/state_test.h"
 
-static struct mono_ns cpu_now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-    return (struct mono_ns){ts.tv_sec * NS_PER_SEC + ts.tv_nsec};
-}
-
-static double seconds_since(struct mono_ns from)
-{
-    return (double)(cpu_now().ns - from.ns) / (double)NS_PER_SEC;
-}
-
 struct bench {
     struct test_state ts;
     size_t allocs, per_plan, nodes;
@@ -93,10 +80,10 @@ static double apply(struct bench *b, enum command_type type, const void *body,
     if (command_encode(&text, type, (struct wall_ns){b->ts.now}, NULL, body, blobs, blobs_n))
         abort();
     e.data = strbuf_bytes(&text);
-    from = cpu_now();
+    from = test_cpu_now();
     if (fsm_apply_batch(b->ts.fsm, &e, 1, &res) || res.code)
         abort();
-    spent = seconds_since(from);
+    spent = test_cpu_since(from);
     strbuf_fini(&text);
     return spent;
 }
@@ -222,7 +209,7 @@ static int count(void *user, const struct state_alloc *a)
 
 static void bench_read(struct bench *b, const char *what)
 {
-    struct mono_ns from = cpu_now();
+    struct mono_ns from = test_cpu_now();
     struct strbuf body = STRBUF_INIT;
     struct state_meta m;
     struct errtext e;
@@ -240,7 +227,7 @@ static void bench_read(struct bench *b, const char *what)
         n = b->allocs;
     }
     store_abort(t);
-    printf("%-20s %10.0f /s\n", what, (double)n / seconds_since(from));
+    printf("%-20s %10.0f /s\n", what, (double)n / test_cpu_since(from));
     strbuf_fini(&body);
 }
 

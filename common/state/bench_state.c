@@ -13,19 +13,6 @@
 #include "state/rows.h"
 #include "state/state_test.h"
 
-static struct mono_ns cpu_now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-    return (struct mono_ns){ts.tv_sec * NS_PER_SEC + ts.tv_nsec};
-}
-
-static double seconds_since(struct mono_ns from)
-{
-    return (double)(cpu_now().ns - from.ns) / (double)NS_PER_SEC;
-}
-
 /* n registrations of `names` different jobs, each with a spec of its own. */
 static double bench_apply(struct test_state *ts, size_t n, size_t batch, size_t spec_len,
                           size_t names)
@@ -53,10 +40,10 @@ static double bench_apply(struct test_state *ts, size_t n, size_t batch, size_t 
             entries[k] =
                 (struct fsm_entry){++ts->index, 1, FSM_ENTRY_COMMAND, strbuf_bytes(&text[k])};
         }
-        from = cpu_now();
+        from = test_cpu_now();
         if (fsm_apply_batch(ts->fsm, entries, k, results) || results[0].code)
             abort();
-        spent += seconds_since(from);
+        spent += test_cpu_since(from);
     }
     for (size_t i = 0; i < batch; i++)
         strbuf_fini(&text[i]);
@@ -69,11 +56,11 @@ static double bench_apply(struct test_state *ts, size_t n, size_t batch, size_t 
 static void bench_list(struct test_state *ts, const char *prefix)
 {
     struct strbuf body = STRBUF_INIT;
-    struct mono_ns from = cpu_now();
+    struct mono_ns from = test_cpu_now();
     struct state_meta m;
     size_t n = 0;
 
-    while (seconds_since(from) < 1.0) {
+    while (test_cpu_since(from) < 1.0) {
         struct store_txn *t;
 
         strbuf_reset(&body);
@@ -84,19 +71,19 @@ static void bench_list(struct test_state *ts, const char *prefix)
         n++;
     }
     printf("list prefix=%-8s %10.0f /s  %zu bytes, %.0f MB/s\n", prefix,
-           (double)n / seconds_since(from), body.len,
-           (double)n * (double)body.len / seconds_since(from) / 1e6);
+           (double)n / test_cpu_since(from), body.len,
+           (double)n * (double)body.len / test_cpu_since(from) / 1e6);
     strbuf_fini(&body);
 }
 
 static void bench_get(struct test_state *ts, size_t names)
 {
     struct strbuf body = STRBUF_INIT;
-    struct mono_ns from = cpu_now();
+    struct mono_ns from = test_cpu_now();
     struct state_meta m;
     size_t n = 0;
 
-    while (seconds_since(from) < 1.0) {
+    while (test_cpu_since(from) < 1.0) {
         struct store_txn *t;
         char id[32];
 
@@ -107,13 +94,13 @@ static void bench_get(struct test_state *ts, size_t names)
         store_abort(t);
         n++;
     }
-    printf("get                  %10.0f /s\n", (double)n / seconds_since(from));
+    printf("get                  %10.0f /s\n", (double)n / test_cpu_since(from));
     strbuf_fini(&body);
 }
 
 static void bench_snapshot(struct test_state *ts)
 {
-    struct mono_ns from = cpu_now();
+    struct mono_ns from = test_cpu_now();
     struct state_snapshot *sn;
     struct bytes block;
     size_t bytes = 0;
@@ -124,7 +111,7 @@ static void bench_snapshot(struct test_state *ts)
         bytes += block.len;
     state_snapshot_end(sn);
     printf("snapshot             %10.0f MB/s  %zu bytes\n",
-           (double)bytes / seconds_since(from) / 1e6, bytes);
+           (double)bytes / test_cpu_since(from) / 1e6, bytes);
 }
 
 /* What this process has for itself, in KiB: anonymous, and with the pages of the file it looked at.
@@ -158,11 +145,11 @@ static void bench_restore(struct test_state *from)
 
     test_dump(from->store, &dump);
     test_state_init(&to, from->kind);
-    start = cpu_now();
+    start = test_cpu_now();
     if (state_restore_begin(to.store, &r) || state_restore_chunk(r, dump.data, dump.len, &e) ||
         state_restore_commit(r, &e))
         abort();
-    printf("restore              %10.0f MB/s\n", (double)dump.len / seconds_since(start) / 1e6);
+    printf("restore              %10.0f MB/s\n", (double)dump.len / test_cpu_since(start) / 1e6);
     strbuf_fini(&dump);
     bench_memory("restored");
     test_state_fini(&to);

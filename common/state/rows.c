@@ -2,7 +2,6 @@
 /* Making and taking apart rows; see rows.h and state_schema.h. */
 #include "state/rows.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -11,34 +10,6 @@
 #include "job.pb.h"
 #include "node.pb.h"
 #include "base/clock.h"
-
-void be64_write(uint8_t out[static 8], uint64_t v)
-{
-    v = htobe64(v);
-    memcpy(out, &v, sizeof(v));
-}
-
-uint64_t be64_read(const uint8_t in[static 8])
-{
-    uint64_t v;
-
-    memcpy(&v, in, sizeof(v));
-    return be64toh(v);
-}
-
-void le32_write(uint8_t out[static 4], uint32_t v)
-{
-    v = htole32(v);
-    memcpy(out, &v, sizeof(v));
-}
-
-uint32_t le32_read(const uint8_t in[static 4])
-{
-    uint32_t v;
-
-    memcpy(&v, in, sizeof(v));
-    return le32toh(v);
-}
 
 /* ---- protobuf ---- */
 

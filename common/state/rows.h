@@ -7,18 +7,12 @@
 
 #include <pb_encode.h>
 
+#include "base/endian.h"
 #include "base/strbuf.h"
 #include "command.pb.h"
 #include "state/state.h"
 #include "state/store.h"
 #include "wire/field.h"
-
-/* ---- numbers in keys and values ---- */
-
-void be64_write(uint8_t out[static 8], uint64_t v);
-uint64_t be64_read(const uint8_t in[static 8]);
-void le32_write(uint8_t out[static 4], uint32_t v);
-uint32_t le32_read(const uint8_t in[static 4]);
 
 /* ---- protobuf fields; zero numbers and empty texts are left out, as proto3 does ---- */
 

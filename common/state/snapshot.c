@@ -23,17 +23,6 @@
 #define SNAPSHOT_BLOCK_HEAD  8
 #define SNAPSHOT_CONF_MAX    (1u << 20)
 
-static void le64_write(uint8_t out[static 8], uint64_t v)
-{
-    le32_write(out, (uint32_t)v);
-    le32_write(out + 4, (uint32_t)(v >> 32));
-}
-
-static uint64_t le64_read(const uint8_t in[static 8])
-{
-    return le32_read(in) | (uint64_t)le32_read(in + 4) << 32;
-}
-
 static uint32_t snapshot_crc(const void *data, size_t len)
 {
     return (uint32_t)crc32_z(0, data, len);

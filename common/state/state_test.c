@@ -5,21 +5,26 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/prng.h"
 #include "job.pb.h"
 #include "node.pb.h"
 #include "state/rows.h"
 
-#define REQUIRE(cond)                                                                              \
-    do {                                                                                           \
-        if (!(cond)) {                                                                             \
-            log_error("%s:%d: %s", __FILE__, __LINE__, #cond);                                     \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+struct mono_ns test_cpu_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (struct mono_ns){ts.tv_sec * NS_PER_SEC + ts.tv_nsec};
+}
+
+double test_cpu_since(struct mono_ns from)
+{
+    return (double)(test_cpu_now().ns - from.ns) / (double)NS_PER_SEC;
+}
 
 void test_state_init(struct test_state *ts, enum test_kind kind)
 {

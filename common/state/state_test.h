@@ -5,9 +5,21 @@
  */
 #pragma once
 
+#include <stdlib.h>
+
+#include "base/log.h"
 #include "state/fsm.h"
 #include "state/snapshot.h"
 #include "state/state.h"
+
+/* What a test takes for granted, outside of Check's own functions too. */
+#define REQUIRE(cond)                                                                              \
+    do {                                                                                           \
+        if (!(cond)) {                                                                             \
+            log_error("%s:%d: %s", __FILE__, __LINE__, #cond);                                     \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
 
 enum test_kind { TEST_MEM, TEST_LMDB, TEST_KINDS };
 
@@ -35,6 +47,10 @@ void test_state_fini(struct test_state *ts); /* removes the folder */
 /* Applies one command at the next index; returns the result's code. */
 unsigned test_apply(struct test_state *ts, enum command_type type, const void *body,
                     const struct bytes *blobs, size_t blobs_n);
+
+/* Processor time of this thread, in seconds since an earlier moment: what benchmarks count. */
+struct mono_ns test_cpu_now(void);
+double test_cpu_since(struct mono_ns from);
 
 /* "00000000-0000-4000-8000-0000000000NN" in a static ring of buffers. */
 const char *test_uuid(unsigned n);

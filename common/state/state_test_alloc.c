@@ -3,21 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/prng.h"
 #include "job.pb.h"
 #include "rpc.pb.h"
 #include "state/rows.h"
 #include "state/state_alloc.h"
 #include "state/state_test.h"
-
-#define REQUIRE(cond)                                                                              \
-    do {                                                                                           \
-        if (!(cond)) {                                                                             \
-            log_error("%s:%d: %s", __FILE__, __LINE__, #cond);                                     \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 #define T(field) steppe_Allocation_##field##_tag
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
+#include "base/endian.h"
 #include "raft_wire.h"
 
 #define WIRE_HEADER 44
@@ -18,14 +18,18 @@ static void put_u8(struct strbuf *b, uint8_t v)
 
 static void put_u32(struct strbuf *b, uint32_t v)
 {
-    v = htole32(v);
-    strbuf_add(b, &v, sizeof(v));
+    uint8_t out[sizeof(v)];
+
+    le32_write(out, v);
+    strbuf_add(b, out, sizeof(out));
 }
 
 static void put_u64(struct strbuf *b, uint64_t v)
 {
-    v = htole64(v);
-    strbuf_add(b, &v, sizeof(v));
+    uint8_t out[sizeof(v)];
+
+    le64_write(out, v);
+    strbuf_add(b, out, sizeof(out));
 }
 
 static void put_bytes(struct strbuf *b, const void *data, uint32_t len)
@@ -157,21 +161,15 @@ static uint8_t get_u8(struct reader *rd)
 static uint32_t get_u32(struct reader *rd)
 {
     const uint8_t *p = get_raw(rd, sizeof(uint32_t));
-    uint32_t v = 0;
 
-    if (p)
-        memcpy(&v, p, sizeof(v));
-    return le32toh(v);
+    return p ? le32_read(p) : 0;
 }
 
 static uint64_t get_u64(struct reader *rd)
 {
     const uint8_t *p = get_raw(rd, sizeof(uint64_t));
-    uint64_t v = 0;
 
-    if (p)
-        memcpy(&v, p, sizeof(v));
-    return le64toh(v);
+    return p ? le64_read(p) : 0;
 }
 
 /* A flag byte; bits that nobody defined are an error, so that a later version can use them. */

@@ -115,12 +115,12 @@ int wal_segment_begin(struct wal *w, uint64_t number, uint64_t base_index, uint6
     struct wal_file *f;
     int err;
 
-    wal_put_u64(body, WAL_SEGMENT_MAGIC);
-    wal_put_u64(body + 8, number);
-    wal_put_u64(body + 16, base_index);
-    wal_put_u64(body + 24, base_term);
-    wal_put_u64(body + 32, w->term);
-    wal_put_u64(body + 40, w->vote);
+    le64_write(body, WAL_SEGMENT_MAGIC);
+    le64_write(body + 8, number);
+    le64_write(body + 16, base_index);
+    le64_write(body + 24, base_term);
+    le64_write(body + 32, w->term);
+    le64_write(body + 40, w->vote);
     wal_record_seal(rec, WAL_REC_SEGMENT, WAL_SEGMENT_BODY);
     wal_segment_name(number, name);
     err = ops->open(w->fs.user, name, true, &f);
@@ -173,8 +173,8 @@ static uint8_t *buffer_record(struct wal *w, size_t len)
         w->buf = xrealloc(w->buf, w->buf_cap);
     }
     if (w->buf_len == 0) {
-        wal_put_u64(w->buf + WAL_REC_HEADER, WAL_BATCH_MAGIC);
-        wal_put_u64(w->buf + WAL_REC_HEADER + 8, w->synced);
+        le64_write(w->buf + WAL_REC_HEADER, WAL_BATCH_MAGIC);
+        le64_write(w->buf + WAL_REC_HEADER + 8, w->synced);
         wal_record_seal(w->buf, WAL_REC_BATCH, WAL_BATCH_BODY);
         w->buf_len = WAL_REC_HEADER + WAL_BATCH_BODY;
     }
@@ -229,8 +229,8 @@ static int append_entry(struct wal *w, const struct raft_entry *e)
     rec = buffer_record(w, len);
     s = wal_tail(w);
     off = s->size + (uint64_t)(rec - w->buf);
-    wal_put_u64(rec + WAL_REC_HEADER, e->index);
-    wal_put_u64(rec + WAL_REC_HEADER + 8, e->term);
+    le64_write(rec + WAL_REC_HEADER, e->index);
+    le64_write(rec + WAL_REC_HEADER + 8, e->term);
     rec[WAL_REC_HEADER + 16] = e->type;
     if (e->len > 0)
         memcpy(rec + WAL_REC_HEADER + WAL_ENTRY_HEADER, e->data, e->len);
@@ -261,8 +261,8 @@ int wal_append_hard(struct wal *w, uint64_t term, uint64_t vote)
     err = append_room(w);
     if (err == 0) {
         rec = buffer_record(w, WAL_HARD_BODY);
-        wal_put_u64(rec + WAL_REC_HEADER, term);
-        wal_put_u64(rec + WAL_REC_HEADER + 8, vote);
+        le64_write(rec + WAL_REC_HEADER, term);
+        le64_write(rec + WAL_REC_HEADER + 8, vote);
         wal_record_seal(rec, WAL_REC_HARD, WAL_HARD_BODY);
         w->term = term;
         w->vote = vote;

@@ -1,38 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <zlib.h>
 
 #include "wal_format.h"
-
-uint64_t wal_get_u64(const uint8_t *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof(v));
-    return le64toh(v);
-}
-
-void wal_put_u64(uint8_t *p, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(p, &v, sizeof(v));
-}
-
-uint32_t wal_get_u32(const uint8_t *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof(v));
-    return le32toh(v);
-}
-
-void wal_put_u32(uint8_t *p, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(p, &v, sizeof(v));
-}
 
 static uint32_t record_crc(const uint8_t *rec, uint32_t len)
 {
@@ -41,9 +12,9 @@ static uint32_t record_crc(const uint8_t *rec, uint32_t len)
 
 void wal_record_seal(uint8_t *rec, enum wal_record_type type, uint32_t len)
 {
-    wal_put_u32(rec + 4, len);
+    le32_write(rec + 4, len);
     rec[8] = (uint8_t)type;
-    wal_put_u32(rec, record_crc(rec, len));
+    le32_write(rec, record_crc(rec, len));
 }
 
 static bool record_shape_ok(uint8_t type, uint32_t len, uint32_t body_max)
@@ -70,13 +41,13 @@ ssize_t wal_record_parse(const uint8_t *p, size_t n, uint32_t body_max, struct w
     *ret_need = WAL_REC_HEADER;
     if (n < WAL_REC_HEADER)
         return 0;
-    len = wal_get_u32(p + 4);
+    len = le32_read(p + 4);
     if (!record_shape_ok(p[8], len, body_max))
         return -EBADMSG;
     *ret_need = WAL_REC_HEADER + (size_t)len;
     if (n < *ret_need)
         return 0;
-    if (wal_get_u32(p) != record_crc(p, len))
+    if (le32_read(p) != record_crc(p, len))
         return -EBADMSG;
     ret->type = p[8];
     ret->body = p + WAL_REC_HEADER;

@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "base/base.h"
+#include "base/endian.h"
 
 #define WAL_SEGMENT_MAGIC UINT64_C(0x31304c4157505453) /* "STPWAL01" */
 #define WAL_BATCH_MAGIC   UINT64_C(0x48435441426c6177) /* "walBATCH" */
@@ -52,8 +53,3 @@ void wal_record_seal(uint8_t *rec, enum wal_record_type type, uint32_t len);
  */
 ssize_t wal_record_parse(const uint8_t *p, size_t n, uint32_t body_max, struct wal_record *ret,
                          size_t *ret_need);
-
-uint64_t wal_get_u64(const uint8_t *p);
-void wal_put_u64(uint8_t *p, uint64_t v);
-uint32_t wal_get_u32(const uint8_t *p);
-void wal_put_u32(uint8_t *p, uint32_t v);

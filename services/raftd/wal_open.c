@@ -76,7 +76,7 @@ static bool scan_was_durable(struct scan *sc, size_t off)
     uint8_t magic[8];
     const uint8_t *p = sc->data + off, *end = sc->data + sc->len;
 
-    wal_put_u64(magic, WAL_BATCH_MAGIC);
+    le64_write(magic, WAL_BATCH_MAGIC);
     while ((p = memmem(p, (size_t)(end - p), magic, sizeof(magic)))) {
         const uint8_t *start = p - WAL_REC_HEADER;
         struct wal_record rec;
@@ -84,7 +84,7 @@ static bool scan_was_durable(struct scan *sc, size_t off)
 
         if (p - sc->data >= WAL_REC_HEADER &&
             wal_record_parse(start, (size_t)(end - start), WAL_BODY_MAX, &rec, &need) > 0 &&
-            rec.type == WAL_REC_BATCH && wal_get_u64(rec.body + 8) > off)
+            rec.type == WAL_REC_BATCH && le64_read(rec.body + 8) > off)
             return true;
         p++;
     }
@@ -127,14 +127,14 @@ static int scan_header(struct scan *sc, const struct wal_record *rec, size_t *fi
 {
     struct wal_segment *s = wal_tail(sc->w);
 
-    if (rec->type != WAL_REC_SEGMENT || wal_get_u64(rec->body) != WAL_SEGMENT_MAGIC)
+    if (rec->type != WAL_REC_SEGMENT || le64_read(rec->body) != WAL_SEGMENT_MAGIC)
         return scan_damaged(sc, 0, "this is not a segment of a write-ahead log");
-    if (wal_get_u64(rec->body + 8) != sc->number)
+    if (le64_read(rec->body + 8) != sc->number)
         return scan_damaged(sc, 0, "the segment has another number than its name");
-    s->base_index = wal_get_u64(rec->body + 16);
-    s->base_term = wal_get_u64(rec->body + 24);
-    sc->w->term = wal_get_u64(rec->body + 32);
-    sc->w->vote = wal_get_u64(rec->body + 40);
+    s->base_index = le64_read(rec->body + 16);
+    s->base_term = le64_read(rec->body + 24);
+    sc->w->term = le64_read(rec->body + 32);
+    sc->w->vote = le64_read(rec->body + 40);
     scan_base(sc->w, s, first_live);
     return 0;
 }
@@ -151,14 +151,14 @@ static int scan_record(struct scan *sc, const struct wal_record *rec, size_t off
     case WAL_REC_BATCH:
         return 0;
     case WAL_REC_HARD:
-        w->term = wal_get_u64(rec->body);
-        w->vote = wal_get_u64(rec->body + 8);
+        w->term = le64_read(rec->body);
+        w->vote = le64_read(rec->body + 8);
         return 0;
     case WAL_REC_ENTRY:
         break;
     }
-    index = wal_get_u64(rec->body);
-    term = wal_get_u64(rec->body + 8);
+    index = le64_read(rec->body);
+    term = le64_read(rec->body + 8);
     if (index != s->base_index + s->n + 1 || term < wal_last_term(w))
         return scan_damaged(sc, off, "the entry does not follow the one before it");
     wal_segment_add(s, term, off, WAL_REC_HEADER + rec->len);

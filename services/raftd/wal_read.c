@@ -41,7 +41,7 @@ static int read_entries(const struct wal_segment *s, size_t k, unsigned n, struc
             wal_record_parse(buf->data + (p->off - begin), p->len, UINT32_MAX, &rec, &need);
 
         if (len != (ssize_t)p->len || rec.type != WAL_REC_ENTRY ||
-            wal_get_u64(rec.body) != first + i || wal_get_u64(rec.body + 8) != p->term)
+            le64_read(rec.body) != first + i || le64_read(rec.body + 8) != p->term)
             return -EBADMSG;
         entries[i] = (struct raft_entry){
             .index = first + i,

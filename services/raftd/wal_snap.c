@@ -151,12 +151,12 @@ int snap_create(const struct wal_fs *fs, const struct raft_snapshot_meta *meta,
         return err;
     w->own = true;
     len = SNAP_FIXED + raft_config_encode(&meta->config, header + SNAP_FIXED);
-    wal_put_u64(header, SNAP_MAGIC);
-    wal_put_u32(header + 8, (uint32_t)(len + 4));
-    wal_put_u64(header + 12, meta->index);
-    wal_put_u64(header + 20, meta->term);
-    wal_put_u64(header + 28, meta->config_index);
-    wal_put_u32(header + len, (uint32_t)crc32(0, header, (uInt)len));
+    le64_write(header, SNAP_MAGIC);
+    le32_write(header + 8, (uint32_t)(len + 4));
+    le64_write(header + 12, meta->index);
+    le64_write(header + 20, meta->term);
+    le64_write(header + 28, meta->config_index);
+    le32_write(header + len, (uint32_t)crc32(0, header, (uInt)len));
     err = writer_put(w, header, len + 4);
     if (err) {
         snap_abort(w);
@@ -208,15 +208,15 @@ static int reader_header(struct snap_reader *r, struct errtext *e)
 
     if (n < 0)
         return err_set(e, (int)n, "%s", strerror(-(int)n));
-    if (n < SNAP_FIXED + 4 || wal_get_u64(h) != SNAP_MAGIC)
+    if (n < SNAP_FIXED + 4 || le64_read(h) != SNAP_MAGIC)
         return err_set(e, -EBADMSG, "not a snapshot");
-    len = wal_get_u32(h + 8);
+    len = le32_read(h + 8);
     if (len < SNAP_FIXED + 4 || len > (size_t)n ||
-        wal_get_u32(h + len - 4) != (uint32_t)crc32(0, h, len - 4))
+        le32_read(h + len - 4) != (uint32_t)crc32(0, h, len - 4))
         return err_set(e, -EBADMSG, "the header is damaged");
-    r->meta.index = wal_get_u64(h + 12);
-    r->meta.term = wal_get_u64(h + 20);
-    r->meta.config_index = wal_get_u64(h + 28);
+    r->meta.index = le64_read(h + 12);
+    r->meta.term = le64_read(h + 20);
+    r->meta.config_index = le64_read(h + 28);
     if (raft_config_decode(h + SNAP_FIXED, len - SNAP_FIXED - 4, &r->meta.config) != 0)
         return err_set(e, -EBADMSG, "the configuration is damaged");
     r->state_off = len;
@@ -242,8 +242,8 @@ static int reader_state(struct snap_reader *r, struct errtext *e)
     n = r->fs.ops->pread(r->fs.user, r->file, buf, SNAP_TRAILER, end);
     if (n != SNAP_TRAILER)
         return err_set(e, n < 0 ? (int)n : -EIO, "%s", strerror(n < 0 ? -(int)n : EIO));
-    if (wal_get_u32(buf + 12) != (uint32_t)crc32(0, buf, 12) ||
-        wal_get_u64(buf) != end - r->state_off || wal_get_u32(buf + 8) != crc)
+    if (le32_read(buf + 12) != (uint32_t)crc32(0, buf, 12) ||
+        le64_read(buf) != end - r->state_off || le32_read(buf + 8) != crc)
         return err_set(e, -EBADMSG, "the content is damaged");
     r->state_len = end - r->state_off;
     return 0;
@@ -285,9 +285,9 @@ int snap_commit(struct snap_writer *w, const struct raft_snapshot_meta *meta)
     if (w->own) {
         uint8_t t[SNAP_TRAILER];
 
-        wal_put_u64(t, w->state_len);
-        wal_put_u32(t + 8, w->crc);
-        wal_put_u32(t + 12, (uint32_t)crc32(0, t, 12));
+        le64_write(t, w->state_len);
+        le32_write(t + 8, w->crc);
+        le32_write(t + 12, (uint32_t)crc32(0, t, 12));
         writer_put(w, t, sizeof(t));
     }
     err = writer_flush(w);
