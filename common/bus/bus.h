@@ -49,11 +49,19 @@ int bus_server_bind(struct bus_server *s, const char *endpoint, struct errtext *
 struct bus_server *bus_server_free(struct bus_server *s);
 
 /*
+ * The body of req as a message; pb_release(fields, msg) is the caller's. false: it is none, the
+ * peer has been told (400) and req is gone.
+ */
+bool bus_req_decode(struct bus_req *req, const pb_msgdesc_t *fields, void *msg, size_t msg_size);
+/*
  * Sends the answer and frees req (unless rep->more: then req stays for the next part). 0, or why it
  * was not sent: -EHOSTUNREACH the peer is gone, -EAGAIN it does not read. Only who sends many parts
  * need care.
  */
 int bus_req_reply(struct bus_req *req, const steppe_Reply *rep, const void *body, size_t len);
+/* Same with a whole message as the body; 500 when that fits no body. *rep has code 0. */
+void bus_req_answer(struct bus_req *req, const steppe_Reply *rep, const pb_msgdesc_t *fields,
+                    const void *msg);
 /* Same with an error: code as in Reply.code, formatted text. */
 void bus_req_error(struct bus_req *req, unsigned code, bool retryable, const char *fmt, ...)
     PRINTF_LIKE(4, 5);

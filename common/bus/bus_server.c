@@ -308,6 +308,17 @@ int bus_req_reply(struct bus_req *req, const steppe_Reply *rep, const void *body
     return err;
 }
 
+void bus_req_answer(struct bus_req *req, const steppe_Reply *rep, const pb_msgdesc_t *fields,
+                    const void *msg)
+{
+    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_BOUND(BUS_BODY_MAX);
+
+    if (wire_encode(fields, msg, &body) < 0)
+        bus_req_error(req, 500, false, "the answer does not fit a message");
+    else
+        (void)bus_req_reply(req, rep, body.data, body.len);
+}
+
 void bus_req_error(struct bus_req *req, unsigned code, bool retryable, const char *fmt, ...)
 {
     steppe_Reply rep = {.code = code, .retryable = retryable};
@@ -317,6 +328,16 @@ void bus_req_error(struct bus_req *req, unsigned code, bool retryable, const cha
     (void)vsnprintf(rep.error, sizeof(rep.error), fmt, ap);
     va_end(ap);
     (void)bus_req_reply(req, &rep, NULL, 0);
+}
+
+bool bus_req_decode(struct bus_req *req, const pb_msgdesc_t *fields, void *msg, size_t msg_size)
+{
+    struct errtext e;
+
+    if (wire_decode(fields, req->body, req->body_len, msg, msg_size, &e) == 0)
+        return true;
+    bus_req_error(req, 400, false, "%s", e.text);
+    return false;
 }
 
 void bus_req_drop(struct bus_req *req)

@@ -457,10 +457,7 @@ static void on_local(void *user, struct bus_req *req)
         bus_req_drop(req);
     } else if (req->env.method != RPC_CLIENT_CALL) {
         bus_req_error(req, 400, false, "rpc: can't find method %u", req->env.method);
-    } else if (wire_decode(steppe_ClientCall_fields, req->body, req->body_len, &call, sizeof(call),
-                           &e) < 0) {
-        bus_req_error(req, 400, false, "%s", e.text);
-    } else {
+    } else if (bus_req_decode(req, steppe_ClientCall_fields, &call, sizeof(call))) {
         if (is_ours(c, &call))
             stream_start(c, &call, 0, req);
         else

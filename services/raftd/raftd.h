@@ -117,6 +117,9 @@ void raftd_rpc_fini(struct raftd *rd);
 void raftd_rpc_stopping(struct bus_req *req);
 /* Known leader and age of its last word. */
 void raftd_rpc_meta(struct raftd *rd, steppe_Reply *rep);
+/* Answers with a message and `index` (X-Nomad-Index). */
+void raftd_rpc_answer(struct raftd *rd, struct bus_req *req, uint64_t index,
+                      const pb_msgdesc_t *fields, const void *msg);
 /* Puts a request (back) on the list of those that wait for a leader to do its work. */
 void raftd_rpc_hold(struct raftd *rd, struct bus_req *req);
 

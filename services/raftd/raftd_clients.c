@@ -227,11 +227,8 @@ static void on_connect(struct raftd *rd, struct bus_req *req)
     struct errtext e = {{0}};
     unsigned code;
 
-    if (wire_decode(steppe_ClientConnectRequest_fields, req->body, req->body_len, &m, sizeof(m),
-                    &e) < 0) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_ClientConnectRequest_fields, &m, sizeof(m)))
         return;
-    }
     code = check_node(rd, &m, &node, &e);
     pb_release(steppe_ClientConnectRequest_fields, &m);
     if (code)
@@ -340,20 +337,14 @@ static void on_control(struct raftd *rd, struct bus_req *req)
 
 static void on_find(struct raftd *rd, struct bus_req *req)
 {
-    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
     steppe_ClientFindResponse rep = {0};
     steppe_ClientFindRequest m;
-    struct errtext e;
 
-    if (wire_decode(steppe_ClientFindRequest_fields, req->body, req->body_len, &m, sizeof(m), &e) <
-        0) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_ClientFindRequest_fields, &m, sizeof(m)))
         return;
-    }
     rep.held = m.node_id && conn_find(rd->clients, m.node_id);
     pb_release(steppe_ClientFindRequest_fields, &m);
-    (void)wire_encode(steppe_ClientFindResponse_fields, &rep, &body);
-    (void)bus_req_reply(req, &(steppe_Reply){.known_leader = true}, body.data, body.len);
+    raftd_rpc_answer(rd, req, 0, steppe_ClientFindResponse_fields, &rep);
 }
 
 /* The reader learns where credit and cancel go. False: it is gone already. */

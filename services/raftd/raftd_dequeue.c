@@ -17,20 +17,6 @@
 #define WAIT_MAX_MS      60000u
 #define ANSWER_MARGIN_MS 20 /* before the caller's own deadline */
 
-static void reply(struct raftd *rd, struct bus_req *req, const pb_msgdesc_t *fields,
-                  const void *msg)
-{
-    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_BOUND(BUS_BODY_MAX);
-    steppe_Reply rep = {.index = fsm_applied_index(rd->fsm)};
-
-    if (wire_encode(fields, msg, &body) < 0) {
-        bus_req_error(req, 500, false, "the answer does not fit a message");
-        return;
-    }
-    raftd_rpc_meta(rd, &rep);
-    bus_req_reply(req, &rep, body.data, body.len);
-}
-
 /* Takes up to max evaluations out of the broker. */
 static unsigned take(struct raftd *rd, const struct sched_waiter *w, steppe_EvalDelivery *out)
 {
@@ -68,7 +54,8 @@ static bool serve(struct raftd *rd, const struct sched_waiter *w)
     msg.deliveries_count = (pb_size_t)take(rd, w, deliveries);
     if (msg.deliveries_count == 0)
         return false;
-    reply(rd, w->req, steppe_EvalDequeueResponse_fields, &msg);
+    raftd_rpc_answer(rd, w->req, fsm_applied_index(rd->fsm), steppe_EvalDequeueResponse_fields,
+                     &msg);
     for (pb_size_t i = 0; i < msg.deliveries_count; i++) {
         pb_release(steppe_Evaluation_fields, &deliveries[i].eval);
         free(deliveries[i].token);
@@ -80,7 +67,7 @@ static void reply_empty(struct raftd *rd, struct bus_req *req)
 {
     steppe_EvalDequeueResponse none = {0};
 
-    reply(rd, req, steppe_EvalDequeueResponse_fields, &none);
+    raftd_rpc_answer(rd, req, fsm_applied_index(rd->fsm), steppe_EvalDequeueResponse_fields, &none);
 }
 
 static struct sched_waiter *remove_next(struct raftd_sched *s, struct sched_waiter **at)
@@ -206,13 +193,9 @@ static void start(struct raftd *rd, struct bus_req *req, const steppe_EvalDequeu
 void sched_dequeue(struct raftd *rd, struct bus_req *req)
 {
     steppe_EvalDequeueRequest msg;
-    struct errtext e;
 
-    if (wire_decode(steppe_EvalDequeueRequest_fields, req->body, req->body_len, &msg, sizeof(msg),
-                    &e) < 0) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_EvalDequeueRequest_fields, &msg, sizeof(msg)))
         return;
-    }
     start(rd, req, &msg);
     pb_release(steppe_EvalDequeueRequest_fields, &msg);
 }
@@ -224,14 +207,10 @@ static void finish(struct raftd *rd, struct bus_req *req, bool done)
     steppe_GenericResponse ok = {.index = fsm_applied_index(rd->fsm)};
     struct broker *b = rd->sched->broker;
     steppe_EvalAckRequest msg;
-    struct errtext e;
     int r;
 
-    if (wire_decode(steppe_EvalAckRequest_fields, req->body, req->body_len, &msg, sizeof(msg), &e) <
-        0) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_EvalAckRequest_fields, &msg, sizeof(msg)))
         return;
-    }
     r = done ? broker_ack(b, msg.eval_id, msg.token, ok.index, sched_now())
              : broker_nack(b, msg.eval_id, msg.token, sched_now());
     pb_release(steppe_EvalAckRequest_fields, &msg);
@@ -239,7 +218,7 @@ static void finish(struct raftd *rd, struct bus_req *req, bool done)
         bus_req_error(req, 409, false, "evaluation is not outstanding");
         return;
     }
-    reply(rd, req, steppe_GenericResponse_fields, &ok);
+    raftd_rpc_answer(rd, req, fsm_applied_index(rd->fsm), steppe_GenericResponse_fields, &ok);
     raftd_wake(rd);
 }
 

@@ -501,14 +501,10 @@ void sched_gc_tick(struct raftd *rd, int64_t now_ns)
 
 void sched_gc_request(struct raftd *rd, struct bus_req *req)
 {
-    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
     steppe_GenericResponse ok = {.index = fsm_applied_index(rd->fsm)};
-    steppe_Reply rep = {.index = ok.index};
 
     rd->sched->gc->wanted = true;
-    (void)wire_encode(steppe_GenericResponse_fields, &ok, &body);
-    raftd_rpc_meta(rd, &rep);
-    bus_req_reply(req, &rep, body.data, body.len);
+    raftd_rpc_answer(rd, req, ok.index, steppe_GenericResponse_fields, &ok);
 }
 
 void sched_gc_new(struct raftd *rd)

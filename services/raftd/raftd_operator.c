@@ -23,32 +23,18 @@ static const struct raft_config *group_config(struct raftd *rd, uint64_t *ret_in
     return raft_config_latest(rd->raft, ret_index);
 }
 
-static void reply(struct raftd *rd, struct bus_req *req, const pb_msgdesc_t *fields,
-                  const void *msg)
-{
-    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
-    steppe_Reply rep = {0};
-
-    if (wire_encode(fields, msg, &body) < 0) {
-        bus_req_error(req, 500, false, "the answer does not fit a message");
-        return;
-    }
-    raftd_rpc_meta(rd, &rep);
-    bus_req_reply(req, &rep, body.data, body.len);
-}
-
 static void status_ping(struct raftd *rd, struct bus_req *req)
 {
     steppe_Empty empty = {0};
 
-    reply(rd, req, steppe_Empty_fields, &empty);
+    raftd_rpc_answer(rd, req, 0, steppe_Empty_fields, &empty);
 }
 
 static void status_leader(struct raftd *rd, struct bus_req *req)
 {
     steppe_StatusLeaderResponse r = {.leader = (char *)leader_address(rd)};
 
-    reply(rd, req, steppe_StatusLeaderResponse_fields, &r);
+    raftd_rpc_answer(rd, req, 0, steppe_StatusLeaderResponse_fields, &r);
 }
 
 static void status_peers(struct raftd *rd, struct bus_req *req)
@@ -59,7 +45,7 @@ static void status_peers(struct raftd *rd, struct bus_req *req)
 
     for (unsigned i = 0; i < config->n; i++)
         peers[i] = (char *)config->servers[i].address;
-    reply(rd, req, steppe_StatusPeersResponse_fields, &r);
+    raftd_rpc_answer(rd, req, 0, steppe_StatusPeersResponse_fields, &r);
 }
 
 static void fill_peer(struct raftd *rd, const struct raft_server *s, steppe_ServerPeer *ret)
@@ -143,7 +129,7 @@ static void status_server(struct raftd *rd, struct bus_req *req)
             st.num_peers += s->voter;
     }
     st.fsm_pending = rd->apply_next ? rd->apply_last - rd->apply_next + 1 : 0;
-    reply(rd, req, steppe_ServerStatus_fields, &st);
+    raftd_rpc_answer(rd, req, 0, steppe_ServerStatus_fields, &st);
 }
 
 static void raft_configuration(struct raftd *rd, struct bus_req *req)
@@ -164,7 +150,7 @@ static void raft_configuration(struct raftd *rd, struct bus_req *req)
             .raft_protocol = (char *)"3",
         };
     }
-    reply(rd, req, steppe_RaftConfiguration_fields, &r);
+    raftd_rpc_answer(rd, req, 0, steppe_RaftConfiguration_fields, &r);
 }
 
 static const struct raft_server *find_server(const struct raft_config *config, const char *id,
@@ -201,13 +187,9 @@ static void raft_remove_peer(struct raftd *rd, struct bus_req *req)
 {
     const struct raft_server *server;
     steppe_RaftRemovePeerRequest msg;
-    struct errtext e;
 
-    if (wire_decode(steppe_RaftRemovePeerRequest_fields, req->body, req->body_len, &msg,
-                    sizeof(msg), &e) < 0) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_RaftRemovePeerRequest_fields, &msg, sizeof(msg)))
         return;
-    }
     server = find_server(group_config(rd, NULL), msg.id, msg.address);
     if (server)
         remove_server(rd, req, server);

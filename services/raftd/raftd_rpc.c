@@ -141,6 +141,15 @@ void raftd_rpc_meta(struct raftd *rd, steppe_Reply *rep)
         rep->last_contact_ms = (uint64_t)((clock_mono().ns - last.ns) / NS_PER_MS);
 }
 
+void raftd_rpc_answer(struct raftd *rd, struct bus_req *req, uint64_t index,
+                      const pb_msgdesc_t *fields, const void *msg)
+{
+    steppe_Reply rep = {.index = index};
+
+    raftd_rpc_meta(rd, &rep);
+    bus_req_answer(req, &rep, fields, msg);
+}
+
 /* Not answering is the better answer to what may be asked again: the caller sees the connection go
  * and asks the next server, or this one when it is back, within its deadline. */
 void raftd_rpc_stopping(struct bus_req *req)

@@ -354,11 +354,8 @@ void raftd_seek_call(struct raftd *rd, struct bus_req *req)
     char node_id[37];
     unsigned code;
 
-    if (wire_decode(steppe_ClientCall_fields, req->body, req->body_len, &call, sizeof(call), &e) <
-        0) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_ClientCall_fields, &call, sizeof(call)))
         return;
-    }
     code = find_node(rd, &call, node_id, &e);
     if (code == 404 && ask_leader(rd, req, &call)) {
         /* answered there */

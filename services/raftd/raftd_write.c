@@ -261,14 +261,10 @@ static void node_gone(struct raftd *rd, struct raftd_proposal *p, const struct f
 static void change_applied(struct raftd *rd, struct raftd_proposal *p,
                            const struct fsm_result *result)
 {
-    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
     steppe_GenericResponse done = {.index = p->index};
-    steppe_Reply rep = {.index = p->index};
 
     (void)result;
-    (void)wire_encode(steppe_GenericResponse_fields, &done, &body);
-    raftd_rpc_meta(rd, &rep);
-    bus_req_reply(p->req, &rep, body.data, body.len);
+    raftd_rpc_answer(rd, p->req, p->index, steppe_GenericResponse_fields, &done);
 }
 
 void raftd_write_await_change(struct raftd *rd, struct bus_req *req, uint64_t index, uint64_t term)

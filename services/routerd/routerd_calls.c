@@ -248,16 +248,12 @@ static void send_one_way(struct call *c)
 
 static void reply_regions(struct routerd *rd, struct bus_req *req)
 {
-    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
     size_t n;
     _cleanup_(freep) const char **names = route_table_regions(rd->table, &n);
     steppe_RegionListResponse list = {.regions_count = (pb_size_t)n, .regions = (char **)names};
     steppe_Reply rep = {.known_leader = true};
 
-    if (wire_encode(steppe_RegionListResponse_fields, &list, &body) < 0)
-        bus_req_error(req, 500, true, "the list of regions does not fit a message");
-    else
-        bus_req_reply(req, &rep, body.data, body.len);
+    bus_req_answer(req, &rep, steppe_RegionListResponse_fields, &list);
 }
 
 void routerd_call_start(struct routerd *rd, struct bus_req *req)

@@ -171,11 +171,8 @@ static void on_keyring(struct serfd *sd, struct bus_req *req, const char *query)
     struct errtext e;
     int r;
 
-    if (wire_decode(steppe_SerfKeyringRequest_fields, req->body, req->body_len, &msg, sizeof(msg),
-                    &e)) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_SerfKeyringRequest_fields, &msg, sizeof(msg)))
         return;
-    }
     r = seal_base64_decode(SPAN_STR(msg.key ? msg.key : ""), raw, sizeof(raw), &key.key.len, &e);
     if (r) {
         bus_req_error(req, 500, false, "%s", e.text);
@@ -254,13 +251,9 @@ static void on_query(struct serfd *sd, struct bus_req *req)
     struct strbuf filters = STRBUF_INIT;
     steppe_SerfQueryRequest msg;
     struct serf_query q;
-    struct errtext e;
 
-    if (wire_decode(steppe_SerfQueryRequest_fields, req->body, req->body_len, &msg, sizeof(msg),
-                    &e)) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_SerfQueryRequest_fields, &msg, sizeof(msg)))
         return;
-    }
     q = (struct serf_query){.name = msg.name ? msg.name : "",
                             .relay = MIN(msg.relay_factor, (uint32_t)UINT8_MAX),
                             .acks = msg.acks,
@@ -289,14 +282,10 @@ static void on_event(struct serfd *sd, struct bus_req *req)
     steppe_GenericResponse resp = {0};
     steppe_SerfEventRequest msg;
     struct serf_event ev;
-    struct errtext e;
     int r;
 
-    if (wire_decode(steppe_SerfEventRequest_fields, req->body, req->body_len, &msg, sizeof(msg),
-                    &e)) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_SerfEventRequest_fields, &msg, sizeof(msg)))
         return;
-    }
     ev = (struct serf_event){
         .type = SERF_EV_USER_EVENT, .name = msg.name ? msg.name : "", .coalesce = msg.coalesce};
     if (msg.payload)

@@ -78,14 +78,7 @@ void serfd_regions_settle(struct serfd *sd)
 
 static void reply(struct bus_req *req, steppe_SerfRegionResponse *resp)
 {
-    struct strbuf body = STRBUF_INIT;
-    steppe_Reply rep = {.version = 1};
-
-    if (wire_encode(steppe_SerfRegionResponse_fields, resp, &body))
-        bus_req_error(req, 500, false, "reply cannot be encoded");
-    else
-        bus_req_reply(req, &rep, body.data, body.len);
-    strbuf_fini(&body);
+    serfd_reply(req, steppe_SerfRegionResponse_fields, resp);
     pb_release(steppe_SerfRegionResponse_fields, resp);
 }
 
@@ -157,11 +150,8 @@ void serfd_regions_remove(struct serfd *sd, struct bus_req *req)
     struct serf_stats st;
     struct errtext e = {""};
 
-    if (wire_decode(steppe_SerfRegionRequest_fields, req->body, req->body_len, &msg, sizeof(msg),
-                    &e)) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_SerfRegionRequest_fields, &msg, sizeof(msg)))
         return;
-    }
     serf_stats_get(sd->serf, &st);
     resp.region = xstrdup(msg.region ? msg.region : "");
     resp.servers = xcalloc(st.members + 1, sizeof(char *));

@@ -44,19 +44,14 @@ static void report_free(struct serfd_report *rep)
 static void report_done(struct serfd_report *rep)
 {
     struct serfd_report **at = &rep->sd->reports;
-    struct strbuf body = STRBUF_INIT;
-    steppe_Reply meta = {.version = 1};
 
     if (rep->checks + rep->lookups > 0)
         return;
     while (*at != rep)
         at = &(*at)->next;
     *at = rep->next;
-    if (rep->req && wire_encode(steppe_SerfJoinCheckResponse_fields, &rep->resp, &body))
-        bus_req_error(rep->req, 500, false, "reply cannot be encoded");
-    else if (rep->req)
-        bus_req_reply(rep->req, &meta, body.data, body.len);
-    strbuf_fini(&body);
+    if (rep->req)
+        serfd_reply(rep->req, steppe_SerfJoinCheckResponse_fields, &rep->resp);
     report_free(rep);
 }
 
@@ -139,13 +134,9 @@ void serfd_report_request(struct serfd *sd, struct bus_req *req)
 {
     struct serfd_report *rep;
     steppe_SerfJoinRequest msg;
-    struct errtext e;
 
-    if (wire_decode(steppe_SerfJoinRequest_fields, req->body, req->body_len, &msg, sizeof(msg),
-                    &e)) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_SerfJoinRequest_fields, &msg, sizeof(msg)))
         return;
-    }
     rep = xcalloc(1, sizeof(*rep));
     rep->sd = sd;
     rep->req = req;

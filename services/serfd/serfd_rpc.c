@@ -19,14 +19,7 @@
 
 void serfd_reply(struct bus_req *req, const pb_msgdesc_t *fields, const void *msg)
 {
-    struct strbuf body = STRBUF_INIT;
-    steppe_Reply rep = {.version = 1};
-
-    if (wire_encode(fields, msg, &body))
-        bus_req_error(req, 500, false, "reply cannot be encoded");
-    else
-        bus_req_reply(req, &rep, body.data, body.len);
-    strbuf_fini(&body);
+    bus_req_answer(req, &(steppe_Reply){0}, fields, msg);
 }
 
 /* ---- Serf.Members ---- */
@@ -105,13 +98,9 @@ static void on_join(struct serfd *sd, struct bus_req *req)
 {
     int64_t left_ms = (req->deadline.ns - clock_mono().ns) / NS_PER_MS - JOIN_MARGIN_MS;
     steppe_SerfJoinRequest msg;
-    struct errtext e;
 
-    if (wire_decode(steppe_SerfJoinRequest_fields, req->body, req->body_len, &msg, sizeof(msg),
-                    &e)) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_SerfJoinRequest_fields, &msg, sizeof(msg)))
         return;
-    }
     if (msg.addresses_count == 0 || msg.addresses_count > JOIN_ADDRS_MAX)
         bus_req_error(req, 400, false, "missing address to join");
     else
@@ -138,13 +127,9 @@ static void on_force_leave(struct serfd *sd, struct bus_req *req)
 {
     struct serf_event ev = {.type = SERF_EV_FORCE_LEAVE};
     steppe_SerfForceLeaveRequest msg;
-    struct errtext e;
 
-    if (wire_decode(steppe_SerfForceLeaveRequest_fields, req->body, req->body_len, &msg,
-                    sizeof(msg), &e)) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_SerfForceLeaveRequest_fields, &msg, sizeof(msg)))
         return;
-    }
     ev.name = msg.node ? msg.node : "";
     ev.prune = msg.prune;
     /* Unknown names are accepted in silence, as Nomad does: they may just have been reaped. */
@@ -195,13 +180,9 @@ void serfd_rpc_left(struct serfd *sd)
 static void on_set_group(struct serfd *sd, struct bus_req *req)
 {
     steppe_SerfSetGroupRequest msg;
-    struct errtext e;
 
-    if (wire_decode(steppe_SerfSetGroupRequest_fields, req->body, req->body_len, &msg, sizeof(msg),
-                    &e)) {
-        bus_req_error(req, 400, false, "%s", e.text);
+    if (!bus_req_decode(req, steppe_SerfSetGroupRequest_fields, &msg, sizeof(msg)))
         return;
-    }
     if (serfd_set_group(sd, msg.raft_group ? msg.raft_group : ""))
         bus_req_error(req, 400, false, "that is no id of a raft group");
     else
