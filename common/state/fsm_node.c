@@ -136,61 +136,122 @@ static void fsm_node_reply(struct fsm_ctx *c, uint64_t modify_index)
 
 /* ---- evaluations of all that has to do with a node ---- */
 
-/* The jobs to evaluate, each once. */
+/*
+ * A job all of whose allocations there have ended is evaluated, too, as Nomad does, but at most so
+ * many of them at once: a node may have run thousands of short ones since the last collection.
+ */
+#define NODE_ENDED_JOBS_MAX 1024
+
+/* Jobs, each once, in the order in which they were found. */
 struct fsm_node_jobs {
     struct row_key *v;
     size_t n, cap;
+    uint32_t *slots; /* open addressing: number in v + 1, 0 = free */
+    size_t slots_n;  /* a power of two, more than twice as many as jobs */
 };
+
+static void fsm_node_jobs_fini(struct fsm_node_jobs *jobs)
+{
+    free(jobs->v);
+    free(jobs->slots);
+}
+
+/* The slot of a job: its own, or a free one. */
+static uint32_t *fsm_node_job_slot(struct fsm_node_jobs *jobs, struct bytes nsid)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    size_t at;
+
+    for (size_t i = 0; i < nsid.len; i++)
+        hash = (hash ^ nsid.data[i]) * UINT64_C(0x100000001b3);
+    for (at = hash & (jobs->slots_n - 1); jobs->slots[at]; at = (at + 1) & (jobs->slots_n - 1)) {
+        if (bytes_eq(row_key_bytes(&jobs->v[jobs->slots[at] - 1]), nsid))
+            break;
+    }
+    return &jobs->slots[at];
+}
+
+static void fsm_node_jobs_grow(struct fsm_node_jobs *jobs)
+{
+    jobs->cap = jobs->cap ? jobs->cap * 2 : 16;
+    jobs->v = xrealloc(jobs->v, jobs->cap * sizeof(*jobs->v));
+    free(jobs->slots);
+    jobs->slots_n = jobs->cap * 4;
+    jobs->slots = xcalloc(jobs->slots_n, sizeof(*jobs->slots));
+    for (size_t i = 0; i < jobs->n; i++)
+        *fsm_node_job_slot(jobs, row_key_bytes(&jobs->v[i])) = (uint32_t)i + 1;
+}
 
 static void fsm_node_job_add(struct fsm_node_jobs *jobs, struct bytes nsid)
 {
     struct row_key *key;
+    uint32_t *slot;
 
-    for (size_t i = jobs->n; i-- > 0;) {
-        if (bytes_eq(row_key_bytes(&jobs->v[i]), nsid))
-            return;
-    }
-    if (jobs->n == jobs->cap) {
-        jobs->cap = jobs->cap ? jobs->cap * 2 : 16;
-        jobs->v = xrealloc(jobs->v, jobs->cap * sizeof(*jobs->v));
-    }
+    if (jobs->n == jobs->cap)
+        fsm_node_jobs_grow(jobs);
+    slot = fsm_node_job_slot(jobs, nsid);
+    if (*slot)
+        return;
     key = &jobs->v[jobs->n++];
     key->len = 0;
     key->failed = false;
     row_key_add(key, nsid.data, nsid.len);
+    *slot = (uint32_t)jobs->n;
 }
 
-/* Jobs of allocations that have not ended on this node. */
-static int fsm_node_allocs_find(struct fsm_ctx *c, struct bytes id, struct fsm_node_jobs *jobs)
+/* Calls fn for each allocation on the node until it returns non-zero, which is passed up. */
+static int fsm_node_allocs_each(struct fsm_ctx *c, struct bytes id,
+                                int (*fn)(void *user, const struct fsm_alloc *a), void *user)
 {
     struct bytes key, value;
     struct store_cursor cur;
     struct fsm_alloc a;
     uint8_t node[16];
-    int r;
+    int stop = 0, r;
 
     if (!row_uuid_read(id, node))
         return err_trace(-EBADMSG);
     r = store_scan(c->t, STATE_NODE_ALLOCS, bytes_of(node, 16), &cur);
-
-    while (r == 0 && (r = store_next(&cur, &key, &value)) == 0) {
+    while (r == 0 && stop == 0 && (r = store_next(&cur, &key, &value)) == 0) {
         if (key.len != 32)
-            continue;
+            continue; /* the node's own row */
         r = fsm_alloc_read(c, key.data + 16, &a);
-        if (r == 0 && !alloc_client_terminal(alloc_view_client(&a.v)))
-            fsm_node_job_add(jobs, row_key_bytes(&a.nsid));
+        if (r == 0)
+            stop = fn(user, &a);
     }
     store_scan_end(&cur);
+    if (stop)
+        return stop;
     return r == STORE_E_NOT_FOUND ? 0 : err_trace(r);
 }
 
-/* Those, then every system job. */
+/* Jobs of allocations that have not ended on their client, and of those that have. */
+struct fsm_node_found {
+    struct fsm_node_jobs *jobs, ended;
+};
+
+static int fsm_node_job_note(void *user, const struct fsm_alloc *a)
+{
+    struct fsm_node_found *found = user;
+
+    if (!alloc_client_terminal(alloc_view_client(&a->v)))
+        fsm_node_job_add(found->jobs, row_key_bytes(&a->nsid));
+    else if (found->ended.n < NODE_ENDED_JOBS_MAX)
+        fsm_node_job_add(&found->ended, row_key_bytes(&a->nsid));
+    return 0;
+}
+
+/* Jobs with allocations there, then every system job. */
 static int fsm_node_jobs_find(struct fsm_ctx *c, struct bytes id, struct fsm_node_jobs *jobs)
 {
+    struct fsm_node_found found = {.jobs = jobs};
     struct bytes key, value;
     struct store_cursor cur;
-    int r = fsm_node_allocs_find(c, id, jobs);
+    int r = fsm_node_allocs_each(c, id, fsm_node_job_note, &found);
 
+    for (size_t i = 0; i < found.ended.n; i++)
+        fsm_node_job_add(jobs, row_key_bytes(&found.ended.v[i]));
+    fsm_node_jobs_fini(&found.ended);
     if (r)
         return r;
     r = store_scan(c->t, STATE_SYSTEM_JOBS, (struct bytes){0}, &cur);
@@ -266,7 +327,7 @@ static int fsm_node_evals(struct fsm_ctx *c, struct bytes id, uint64_t seed,
     }
     if (any && reply.eval_ids)
         row_u64(c->body, reply.eval_create_index, c->index);
-    free(jobs.v);
+    fsm_node_jobs_fini(&jobs);
     return err_trace(r);
 }
 
@@ -478,10 +539,15 @@ static int fsm_node_delete(struct fsm_ctx *c, struct bytes id, const steppe_Node
     return 0;
 }
 
+static int fsm_node_is_busy(void *user, const struct fsm_alloc *a)
+{
+    (void)user;
+    return !alloc_client_terminal(alloc_view_client(&a->v));
+}
+
 /* Down, and nothing lives there. */
 int fsm_node_reap(struct fsm_ctx *c, const char *text)
 {
-    struct fsm_node_jobs jobs = {0};
     uint8_t buf[STATE_KEY_MAX];
     struct bytes id = state_key_uuid(text, buf);
     steppe_NodeRow row;
@@ -492,11 +558,10 @@ int fsm_node_reap(struct fsm_ctx *c, const char *text)
     r = fsm_node_read(c, id, &row);
     if (r || strcmp(row.status, "down") != 0)
         return r < 0 ? r : 0;
-    r = fsm_node_allocs_find(c, id, &jobs);
-    if (r == 0 && jobs.n == 0)
+    r = fsm_node_allocs_each(c, id, fsm_node_is_busy, NULL);
+    if (r == 0)
         r = fsm_node_delete(c, id, &row);
-    free(jobs.v);
-    return r;
+    return MIN(r, 0);
 }
 
 int fsm_node_deregister(struct fsm_ctx *c)

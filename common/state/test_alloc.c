@@ -692,19 +692,22 @@ START_TEST(test_node_evals)
                                             {.id = C, .node = NODE2, .eval = EVAL, .job = "web"}}});
     test_client_update(&ts, NODE, B, "complete", "");
     test_node_turn(&ts, NODE, "down", 1);
-    ck_assert_str_eq(node_evals(), "web service node-update; sys system node-update; ");
+    ck_assert_str_eq(node_evals(),
+                     "web service node-update; batch batch node-update; sys system node-update; ");
     test_node_turn(&ts, NODE, "down", 2); /* no change */
     ck_assert_str_eq(node_evals(), "");
     test_node_turn(&ts, NODE, "initializing", 3);
     ck_assert_str_eq(node_evals(), "");
     test_node_turn(&ts, NODE, "ready", 4);
-    ck_assert_str_eq(node_evals(), "web service node-update; sys system node-update; ");
+    ck_assert_str_eq(node_evals(),
+                     "web service node-update; batch batch node-update; sys system node-update; ");
     test_node_register(&ts, &(struct test_node){.id = NODE, .status = "ready", .eval_seed = 5});
     ck_assert_str_eq(node_evals(), "");
     test_node_turn(&ts, NODE, "down", 0);
     ck_assert_str_eq(node_evals(), ""); /* nobody wants any */
     test_node_register(&ts, &(struct test_node){.id = NODE, .status = "ready", .eval_seed = 6});
-    ck_assert_str_eq(node_evals(), "web service node-update; sys system node-update; ");
+    ck_assert_str_eq(node_evals(),
+                     "web service node-update; batch batch node-update; sys system node-update; ");
     test_node_turn(&ts, NODE, "down", 6); /* the same ids once more: not again */
     ck_assert_str_eq(node_evals(), "");
     test_node_turn(&ts, NODE, "ready", 8);
@@ -714,7 +717,8 @@ START_TEST(test_node_evals)
     ck_assert_int_eq(
         row_decode(steppe_NodeEvaluateResponse_fields, strbuf_bytes(&ts.body), &rep, sizeof(rep)),
         0);
-    ck_assert_uint_eq(rep.eval_ids_count, 2);
+    ck_assert_uint_eq(rep.eval_ids_count,
+                      3); /* also the job all of whose allocations there have ended */
     ck_assert_uint_eq(rep.index, ts.index);
     ck_assert_uint_eq(rep.node_modify_index, ts.index - 1);
     row_release(steppe_NodeEvaluateResponse_fields, &rep);
@@ -723,7 +727,8 @@ START_TEST(test_node_evals)
     test_job_deregister(&ts, "default", "sys", true, EVAL2);
     test_job_deregister(&ts, "default", "web", true, test_uuid(3));
     test_node_turn(&ts, NODE, "down", 10);
-    ck_assert_str_eq(node_evals(), "web service node-update; "); /* its allocation is still there */
+    /* Their allocations are still there. */
+    ck_assert_str_eq(node_evals(), "web service node-update; batch batch node-update; ");
     test_allocs_check(&ts);
 }
 END_TEST

@@ -612,6 +612,41 @@ END_TEST
 
 /* ---- the rest ---- */
 
+/* Each job once, however many allocations it has there; of those where all have ended not more than
+ * a bounded number, of the others all. */
+START_TEST(test_node_evals_of_many)
+{
+    steppe_NodeEvaluateCommand ev = {.node_id = "00000000-0000-4000-8000-000000000100",
+                                     .eval_seed = 9};
+    steppe_NodeEvaluateResponse rep;
+    unsigned id = 0x10000;
+
+    test_node_register(&ts, &(struct test_node){.id = ev.node_id, .status = "ready"});
+    for (unsigned i = 0; i < 1100; i++) {
+        char job[16];
+
+        snprintf(job, sizeof(job), "short-%u", i);
+        test_plan(&ts, &(struct test_plan){.place = {{.id = test_uuid(id),
+                                                      .node = ev.node_id,
+                                                      .job = job,
+                                                      .eval = test_uuid(1)},
+                                                     {.id = test_uuid(id + 1),
+                                                      .node = ev.node_id,
+                                                      .job = job,
+                                                      .eval = test_uuid(1)}}});
+        for (unsigned k = 0; k < 2 && i >= 3; k++)
+            test_client_update(&ts, ev.node_id, test_uuid(id + k), "complete", "");
+        id += 2;
+    }
+    test_apply(&ts, COMMAND_NODE_EVALUATE, &ev, NULL, 0);
+    ck_assert_int_eq(
+        row_decode(steppe_NodeEvaluateResponse_fields, strbuf_bytes(&ts.body), &rep, sizeof(rep)),
+        0);
+    ck_assert_uint_eq(rep.eval_ids_count, 3 + 1024);
+    row_release(steppe_NodeEvaluateResponse_fields, &rep);
+}
+END_TEST
+
 START_TEST(test_config)
 {
     steppe_ConfigPutCommand m = {.name = "scheduler", .cas = true};
@@ -833,6 +868,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, test_node);
     tcase_add_test(tc, test_node_refused);
     tcase_add_test(tc, test_node_eligibility);
+    tcase_add_test(tc, test_node_evals_of_many);
     tcase_add_test(tc, test_config);
     tcase_add_test(tc, test_idempotency);
     tcase_add_test(tc, test_broken_commands);
