@@ -5,7 +5,6 @@ client node, process by process; what they use of a processor; size of what is i
 
 import os
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import bench  # noqa: E402
@@ -21,11 +20,8 @@ def measure():
             if n is not s:
                 n.start()
                 s.wait_nodes(1)
-            bench.wait_idle(n)
-            before = bench.cpu_ticks(n)
-            time.sleep(5)
-            ticks = bench.cpu_ticks(n) - before
-            out.append((*bench.node_memory(n), 100.0 * ticks / os.sysconf('SC_CLK_TCK') / 5))
+            cpu = bench.wait_idle(n, quiet=5)
+            out.append((*bench.node_memory(n), cpu))
         return out
 
 

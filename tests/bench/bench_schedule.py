@@ -4,6 +4,7 @@
 
 SCHEDULE_NODES (1000), SCHEDULE_JOBS (100), SCHEDULE_COUNT (1000): other sizes."""
 
+import contextlib
 import json
 import os
 import sys
@@ -64,12 +65,15 @@ def measure():
                 r = s.put('/v1/jobs', body(i))
                 assert r.status == 200, r.text
                 born['sched-%d' % i] = time.monotonic()
-            while len(done) < JOBS and time.monotonic() - start < LIMIT:
-                time.sleep(0.05)
+
+            def all_placed():
                 now = time.monotonic()
                 for job, n in placed_by_job(s).items():
                     if n == COUNT and job not in done:
                         done[job] = now
+                return len(done) == JOBS
+            with contextlib.suppress(steppe.Timeout):
+                steppe.wait_for('all placements', all_placed, LIMIT, 0.05)
             took = max(done.values()) - start if done else LIMIT
             total = sum(placed_by_job(s).values())
             used = cpu_by_name(s)

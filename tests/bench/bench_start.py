@@ -3,7 +3,8 @@
 """Start of a lone server to its first answered write; kill -9 of the leader of three to the next
 acknowledged write of a request that was sent after it."""
 
-import http.client
+import contextlib
+import itertools
 import os
 import sys
 import threading
@@ -15,18 +16,13 @@ import steppe  # noqa: E402
 
 STARTS = 7
 KILLS = 7
+ASK_S = 0.002  # between two attempts
 
 
 def first_write(node, begin, timeout=20):
     """Milliseconds from begin to the first acknowledged registration."""
-    while time.monotonic() - begin < timeout:
-        try:
-            if node.register(steppe.job('first'), timeout=2).status == 200:
-                return (time.monotonic() - begin) * 1000
-        except (OSError, http.client.HTTPException):
-            pass
-        time.sleep(0.002)
-    raise AssertionError('no write within %d s:\n%s' % (timeout, node.log_tail()))
+    steppe.wait_for('the first write', lambda: node.register(steppe.job('first'), timeout=2).status == 200, timeout, ASK_S)
+    return (time.monotonic() - begin) * 1000
 
 
 def starts():
@@ -46,21 +42,16 @@ def starts():
 
 def next_write(nodes, killed):
     """Milliseconds from the kill to the first acknowledgement of a request sent after it, at any node."""
-    done, lock = [], threading.Lock()
+    done, tries = [], itertools.count()
 
     def work(node, no):
-        n = 0
-        while not done and time.monotonic() - killed < 30:
-            n += 1
-            try:
-                r = node.register(steppe.job('after-%d-%d-%f' % (no, n, killed)), timeout=10)
-                if r.status == 200:
-                    with lock:
-                        done.append((time.monotonic() - killed) * 1000)
-                    return
-            except (OSError, http.client.HTTPException):
-                pass
-            time.sleep(0.002)
+        def acknowledged():
+            r = node.register(steppe.job('after-%d-%d-%f' % (no, next(tries), killed)), timeout=10)
+            if r.status == 200:
+                done.append((time.monotonic() - killed) * 1000)
+            return done  # by whichever node
+        with contextlib.suppress(steppe.Timeout):
+            steppe.wait_for('a write after the kill', acknowledged, 30, ASK_S)
     threads = [threading.Thread(target=work, args=(n, i)) for i, n in enumerate(nodes)]
     for t in threads:
         t.start()
