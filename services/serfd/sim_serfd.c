@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Many pools in virtual time: faults first, then calm. Safety is checked at every step (sim_net.c),
- * what must come to pass at the end. `SIM_SEED=n` replays one seed with its log, `SIM_SEEDS=n` sets
- * how many, `SIM_MEMBERS=n` runs one large pool instead.
+ * Many pools in virtual time: faults first, then calm. Safety is checked at every step
+ * (sim_pool.c), what must come to pass at the end. `SIM_SEED=n` replays one seed with its log,
+ * `SIM_SEEDS=n` sets how many, `SIM_MEMBERS=n` runs one large pool instead.
  */
 #include "sim_serfd.h"
 

@@ -2,7 +2,7 @@
 /* The parts of sim_serfd. */
 #pragma once
 
-#include "sim_net.h"
+#include "sim_pool.h"
 
 /* How long things take in a pool of nine; exits with 1 when that is longer than promised. */
 void sim_figures(void);

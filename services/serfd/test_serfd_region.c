@@ -4,7 +4,7 @@
 
 #include "check_run.h"
 #include "serfd_core_int.h"
-#include "sim_net.h"
+#include "sim_pool.h"
 #include "test_serfd_util.h"
 
 #define MS    NS_PER_MS

@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "check_run.h"
-#include "sim_net.h"
+#include "sim_pool.h"
 #include "test_serfd_rig.h"
 #include "test_serfd_vectors.h"
 

@@ -6,7 +6,7 @@
 
 #include "check_run.h"
 #include "coord.h"
-#include "sim_net.h"
+#include "sim_pool.h"
 #include "test_serfd_rig.h"
 
 #define MS NS_PER_MS

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "check_run.h"
-#include "sim_net.h"
+#include "sim_pool.h"
 #include "test_serfd_rig.h"
 
 #define THIEF 5

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include "sim_net.h"
+#include "sim_pool.h"
 
 #include <errno.h>
 #include <stdio.h>

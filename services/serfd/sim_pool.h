@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * A virtual network for unchanged cores: virtual time, loss, delay, duplication, cuts, crashes,
- * stalls. Linked by tests only.
+ * A pool of unchanged cores on a virtual network: virtual time, loss, delay, duplication, cuts,
+ * crashes, stalls. Linked by tests only. Not on common/sim: its events are plain structs here, as
+ * pools of 10,000 members have millions of them.
  */
 #pragma once
 
