@@ -4,6 +4,8 @@
 
 #include "sched_internal.h"
 
+#define REPLACED_AT_ONCE 256
+
 bool sched_node_lost(const struct image *im, const char *node_id)
 {
     const struct image_node *n = image_node_find(im, node_id);
@@ -133,7 +135,7 @@ static void place(struct sched_ctx *c, const struct sched_want *w)
         sched_failed(c, g);
         return;
     }
-    if (w->prev && !w->destructive ? sched_plan_brimful(c) : sched_plan_full(c)) {
+    if (!w->stop && sched_plan_full(c)) {
         c->out->more = true;
         return;
     }
@@ -153,6 +155,37 @@ static void place(struct sched_ctx *c, const struct sched_want *w)
         image_undo(c->im, mark);
         if (out && n)
             sched_ctx_uncount_stop(c, g, n->slot);
+    }
+}
+
+/*
+ * Replacements: first the stops of some, so that one may take the room of another, then places for
+ * them. What does not go into the plan any more is not stopped by it either.
+ */
+static void place_instead(struct sched_ctx *c, const struct sched_want *wants, size_t n)
+{
+    if (sched_plan_full(c) || c->stops_n >= SCHED_STOPS_MAX) {
+        c->out->more = true;
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        sched_stop_alloc(c, wants[i].stop);
+    for (size_t i = 0; i < n; i++)
+        place(c, &wants[i]);
+}
+
+static void place_all(struct sched_ctx *c, const struct sched_want *wants, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        size_t k = i;
+
+        while (k < n && k - i < REPLACED_AT_ONCE && wants[k].stop)
+            k++;
+        if (k > i)
+            place_instead(c, &wants[i], k - i);
+        else
+            place(c, &wants[k++]);
+        i = k;
     }
 }
 
@@ -212,8 +245,7 @@ void sched_run_generic(struct sched_ctx *c)
     c->out->desired = r.groups;
     c->out->desired_n = r.groups_n;
     apply(c, &r);
-    for (size_t i = 0; i < r.wants_n; i++)
-        place(c, &r.wants[i]);
+    place_all(c, r.wants, r.wants_n);
     cut(c, &r);
     c->evals = r.followups;
     c->evals_n = r.followups_n;

@@ -220,12 +220,12 @@ struct sched_option *sched_select(struct sched_ctx *c, struct sched_group *g,
 /* ---- sched_plan.c ---- */
 
 /*
- * A plan has bounds. Full: new placements and destructive updates wait for the next one. Brim-full:
- * all others do, too (what was stopped for them stays stopped).
+ * A plan has bounds. Full: placements wait for the next one, and with them what they replace.
+ * Brim-full: also updates in place, and those of a system job whose predecessors it stopped.
  */
 bool sched_plan_full(const struct sched_ctx *c);
 bool sched_plan_brimful(const struct sched_ctx *c);
-#define SCHED_STOPS_MAX 32768 /* besides those of destructive updates */
+#define SCHED_STOPS_MAX 32768 /* about: those of a plan's replacements come on top */
 
 void sched_plan_begin(struct sched_ctx *c);
 void sched_plan_stop(struct sched_ctx *c, const struct sched_stop *s);

@@ -16,8 +16,10 @@ enum set {
 struct item {
     struct sched_alloc *a;
     enum set set;
-    bool later; /* reschedule later */
-    int64_t at; /* when */
+    bool later;           /* reschedule later */
+    int64_t at;           /* when it may be replaced, if that is later */
+    const char *followup; /* evaluation that looks at it then */
+    bool replaced;        /* lost, and a want has its stop */
 };
 
 /* Indexes of names in use, ascending, each once. */
@@ -229,27 +231,36 @@ static int by_time(const void *x, const void *y)
     return a->at != b->at ? (a->at < b->at ? -1 : 1) : strcmp(a->a->id, b->a->id);
 }
 
-/* Evaluations for the times at which allocations may be replaced, those close together share one.
+/* Evaluations for the times at which allocations may be replaced; those close together share one.
  */
+static void add_followups(struct group *g, struct item **list, size_t n)
+{
+    const char *eval = NULL;
+    int64_t first = 0;
+
+    if (n > 0)
+        qsort(list, n, sizeof(struct item *), by_time);
+    for (size_t i = 0; i < n; i++) {
+        if (!eval || list[i]->at - first >= SCHED_FOLLOWUP_BATCH_NS) {
+            first = list[i]->at;
+            eval = add_followup(g, first);
+        }
+        list[i]->followup = eval;
+    }
+}
+
 static void follow_up(struct group *g)
 {
     struct item **later = SCHED_NEW_N(g->in->arena, struct item *, g->n);
-    const char *eval = NULL;
-    int64_t first = 0;
     size_t n = 0;
 
     for (size_t i = 0; i < g->n; i++)
         if (g->items[i].later)
             later[n++] = &g->items[i];
-    qsort(later, n, sizeof(*later), by_time);
-    for (size_t i = 0; i < n; i++) {
-        if (!eval || later[i]->at - first >= SCHED_FOLLOWUP_BATCH_NS) {
-            first = later[i]->at;
-            eval = add_followup(g, first);
-        }
+    add_followups(g, later, n);
+    for (size_t i = 0; i < n; i++)
         g->out->notes[g->out->notes_n++] =
-            (struct sched_stop){.alloc = later[i]->a, .followup = eval};
-    }
+            (struct sched_stop){.alloc = later[i]->a, .followup = later[i]->followup};
 }
 
 /* How long a lost allocation with stop_after_client_disconnect may live on; 0 = not at all. */
@@ -265,23 +276,40 @@ static int64_t lost_grace(const struct sched_alloc *a)
     return a->tg->stop_after_client_disconnect + kill;
 }
 
+/* As long as one of them may live on, the group gets no replacements. */
+static void follow_up_lost(struct group *g)
+{
+    struct item **later = SCHED_NEW_N(g->in->arena, struct item *, g->n);
+    size_t n = 0;
+
+    for (size_t i = 0; i < g->n; i++) {
+        struct item *it = &g->items[i];
+        int64_t grace = it->set == SET_LOST ? lost_grace(it->a) : 0;
+
+        if (grace <= 0)
+            continue;
+        it->at = g->in->now + grace;
+        later[n++] = it;
+    }
+    add_followups(g, later, n);
+    g->lost_later = n > 0;
+}
+
+static struct sched_stop lost_stop(const struct item *it)
+{
+    return (struct sched_stop){
+        .alloc = it->a, .description = SCHED_IS_LOST, .lost = true, .followup = it->followup};
+}
+
+/* Those without a replacement. */
 static void stop_lost(struct group *g)
 {
     for (size_t i = 0; i < g->n; i++) {
-        struct item *it = &g->items[i];
-        struct sched_stop *s;
-        int64_t grace;
-
-        if (it->set != SET_LOST)
+        if (g->items[i].set != SET_LOST)
             continue;
-        s = add_stop(g, it->a, SCHED_IS_LOST);
-        s->lost = true;
         g->counts->stop++;
-        grace = lost_grace(it->a);
-        if (grace > 0) {
-            s->followup = add_followup(g, g->in->now + grace);
-            g->lost_later = true;
-        }
+        if (!g->items[i].replaced)
+            g->out->stops[g->out->stops_n++] = lost_stop(&g->items[i]);
     }
 }
 
@@ -406,6 +434,21 @@ static void want(struct group *g, const struct sched_want *w)
     g->out->wants[g->out->wants_n++] = *w;
 }
 
+/* Another one of the same name; with the stop of the former. */
+static void want_instead(struct group *g, const struct item *it, struct sched_stop stop,
+                         bool reschedule)
+{
+    struct sched_stop *s = SCHED_NEW(g->in->arena, struct sched_stop);
+
+    *s = stop;
+    want(g, &(struct sched_want){.tg = g->tg,
+                                 .index = it->a->index,
+                                 .name = it->a->name,
+                                 .prev = it->a,
+                                 .stop = s,
+                                 .reschedule = reschedule});
+}
+
 static void update_changed(struct group *g)
 {
     struct changed_memo memo = {0};
@@ -475,12 +518,10 @@ static void place_missing(struct group *g)
 
         if (it->set != SET_RESCHEDULE)
             continue;
-        want(g, &(struct sched_want){.tg = g->tg,
-                                     .index = it->a->index,
-                                     .name = it->a->name,
-                                     .prev = it->a,
-                                     .reschedule = true});
+        want_instead(g, it, (struct sched_stop){.alloc = it->a, .description = SCHED_RESCHEDULED},
+                     true);
         g->counts->place++;
+        g->counts->stop++;
     }
     for (size_t i = 0; i < g->n && existing < g->count; i++) {
         struct item *it = &g->items[i];
@@ -488,23 +529,12 @@ static void place_missing(struct group *g)
         if (it->set != SET_LOST)
             continue;
         existing++;
-        want(g, &(struct sched_want){
-                    .tg = g->tg, .index = it->a->index, .name = it->a->name, .prev = it->a});
+        it->replaced = true;
+        want_instead(g, it, lost_stop(it), false);
         g->counts->place++;
     }
     if (existing < g->count)
         place_new(g, g->count - existing);
-}
-
-static void stop_rescheduled(struct group *g)
-{
-    if (g->lost_later)
-        return;
-    for (size_t i = 0; i < g->n; i++)
-        if (g->items[i].set == SET_RESCHEDULE) {
-            (void)add_stop(g, g->items[i].a, SCHED_RESCHEDULED);
-            g->counts->stop++;
-        }
 }
 
 static void migrate(struct group *g)
@@ -515,9 +545,8 @@ static void migrate(struct group *g)
         if (it->set != SET_MIGRATE)
             continue;
         g->counts->migrate++;
-        (void)add_stop(g, it->a, SCHED_MIGRATING);
-        want(g, &(struct sched_want){
-                    .tg = g->tg, .index = it->a->index, .name = it->a->name, .prev = it->a});
+        want_instead(g, it, (struct sched_stop){.alloc = it->a, .description = SCHED_MIGRATING},
+                     false);
     }
 }
 
@@ -549,12 +578,12 @@ static void reconcile_group(struct group *g)
     follow_up(g);
     names_from(g, &g->names,
                1u << SET_UNTAINTED | 1u << SET_MIGRATE | 1u << SET_RESCHEDULE | 1u << SET_LOST);
-    stop_lost(g);
+    follow_up_lost(g);
     stop_twins(g);
     stop_surplus(g);
     update_changed(g);
     place_missing(g);
-    stop_rescheduled(g);
+    stop_lost(g);
     migrate(g);
 }
 

@@ -41,8 +41,11 @@ struct sched_want {
     int32_t index;                  /* of the name */
     const char *name;               /* NULL: JOB.GROUP[index]; else it keeps this one */
     const struct sched_alloc *prev; /* NULL: none */
-    bool reschedule;                /* gets a tracker */
-    bool destructive;               /* prev is stopped when (and only when) a place was found */
+    /* What stops prev, in the plan that this is looked at in, place or no place; in none before, or
+     * nothing would know any more that the two belong together. */
+    const struct sched_stop *stop;
+    bool reschedule;  /* gets a tracker */
+    bool destructive; /* prev is stopped when (and only when) a place was found */
 };
 
 struct sched_update {
@@ -75,7 +78,7 @@ struct sched_reconcile_in {
 };
 
 struct sched_reconcile_out {
-    struct sched_stop *stops;
+    struct sched_stop *stops; /* without those of wants */
     struct sched_want *wants; /* destructive ones first */
     struct sched_update *updates;
     struct sched_stop *notes; /* only a follow-up evaluation is written at these */

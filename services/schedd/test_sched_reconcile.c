@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "check_run.h"
+#include "sched_internal.h"
 #include "sched_match.h"
 #include "sched_test.h"
+#include "wire/field.h"
 
 #define SEC INT64_C(1000000000)
 
@@ -195,6 +197,79 @@ START_TEST(test_more_groups_than_a_plan_holds)
 }
 END_TEST
 
+/* More allocations than a world has; all failed on node 1, with room for others in `w.in`. */
+static struct sched_alloc *many_failed(size_t n)
+{
+    struct sched_alloc *list = xcalloc(n, sizeof(*list));
+
+    for (size_t i = 0; i < n; i++)
+        list[i] = (struct sched_alloc){
+            .id = sched_arena_printf(&w.arena, "%s", test_uuid(1000 + (unsigned)i)),
+            .name = sched_arena_printf(&w.arena, "job.g[%zu]", i),
+            .node_id = sched_arena_printf(&w.arena, "%s", test_uuid(1)),
+            .group = "g",
+            .deployment_id = "",
+            .next_allocation = "",
+            .followup_eval_id = "",
+            .index = (int32_t)i,
+            .client = SCHED_FAILED,
+            .modify_time = SCHED_TEST_NOW - 3600 * SEC,
+            .job_version = w.job.version,
+            .job_create_index = w.job.create_index,
+            .job = &w.job,
+            .tg = &w.groups[0],
+        };
+    w.in.allocs = list;
+    w.in.allocs_n = n;
+    return list;
+}
+
+/* Placements of the plan that name a predecessor. */
+static size_t linked(void)
+{
+    struct bytes plan = bytes_of(w.plan_bytes.data, w.plan_bytes.len);
+    struct wire_field f, in;
+    size_t n = 0;
+
+    while (wire_field_next(&plan, &f))
+        while (f.tag == steppe_Plan_place_tag && wire_field_next(&f.data, &in))
+            n += in.tag == steppe_Allocation_previous_allocation_tag;
+    return n;
+}
+
+/* What no plan has room for is not stopped without its replacement either: the link would be lost,
+ * and with it how often it was tried. */
+START_TEST(test_more_replacements_than_a_plan_holds)
+{
+    const size_t n = (size_t)5 * SCHED_PLACE_MAX;
+    steppe_TaskGroup *g = world_group(&w, "g", (int)n);
+    struct sched_alloc *list;
+
+    g->has_reschedule_policy = true;
+    g->reschedule_policy = (steppe_ReschedulePolicy){.unlimited = true, .delay = SEC};
+    g->tasks[0].resources.cpu = g->tasks[0].resources.memory_mb = 1;
+    g->ephemeral_disk.size_mb = 1;
+    list = many_failed(n);
+    world_run(&w);
+    ck_assert(w.out.more);
+    ck_assert_uint_ge(w.out.placed_n, SCHED_PLACE_MAX);
+    ck_assert_uint_lt(w.out.placed_n, SCHED_PLACE_MAX + 256);
+    ck_assert_uint_eq(w.out.stops_n, w.out.placed_n);
+    ck_assert_uint_eq(linked(), w.out.placed_n);
+    ck_assert_int_eq(w.out.groups[0].queued, (int)n);
+    /* No place for any: all are stopped, as many as a plan takes. */
+    g->tasks[0].resources.cpu = 5000;
+    free(list);
+    list = many_failed(SCHED_STOPS_MAX + 1000);
+    world_run(&w);
+    ck_assert(w.out.more);
+    ck_assert_uint_eq(w.out.placed_n, 0);
+    ck_assert_uint_ge(w.out.stops_n, SCHED_STOPS_MAX);
+    ck_assert_uint_lt(w.out.stops_n, SCHED_STOPS_MAX + 256);
+    free(list);
+}
+END_TEST
+
 /* ---- nodes ---- */
 
 START_TEST(test_lost)
@@ -235,6 +310,15 @@ START_TEST(test_lost_after_a_while)
     ck_assert_uint_eq(w.plan.evals_count, 1);
     ck_assert_int_eq(w.plan.evals[0].wait_until, SCHED_TEST_NOW + 65 * SEC);
     ck_assert_str_eq(stop_of(1)->followup_eval_id, w.plan.evals[0].id);
+    /* All that wait for the same time share one evaluation. */
+    world_node(&w, &(struct test_node){.n = 2, .status = "down"});
+    world_run(&w);
+    ck_assert_uint_eq(w.plan.place_count, 0);
+    ck_assert_uint_eq(w.plan.evals_count, 1);
+    for (unsigned id = 1; id <= 2; id++) {
+        ck_assert_str_eq(stop_of(id)->client_status, "lost");
+        ck_assert_str_eq(stop_of(id)->followup_eval_id, w.plan.evals[0].id);
+    }
 }
 END_TEST
 
@@ -688,6 +772,7 @@ static TCase *cases(void)
     tcase_add_test(t, test_huge_count);
     tcase_add_test(t, test_more_than_a_plan_holds);
     tcase_add_test(t, test_more_groups_than_a_plan_holds);
+    tcase_add_test(t, test_more_replacements_than_a_plan_holds);
     tcase_add_test(t, test_lost);
     tcase_add_test(t, test_lost_after_a_while);
     tcase_add_test(t, test_migrate);
