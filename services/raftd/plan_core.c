@@ -403,6 +403,24 @@ void plan_verdict_fini(struct plan_verdict *v)
     *v = (struct plan_verdict){0};
 }
 
+/* ---- load ---- */
+
+bool plan_load_take(struct plan_load *l, size_t bytes)
+{
+    if (l->plans >= PLAN_LOAD_MAX || (l->plans > 0 && l->bytes + bytes > PLAN_LOAD_BYTES_MAX))
+        return false;
+    l->plans++;
+    l->bytes += bytes;
+    return true;
+}
+
+void plan_load_give(struct plan_load *l, size_t bytes)
+{
+    assert(l->plans > 0 && l->bytes >= bytes);
+    l->plans--;
+    l->bytes -= bytes;
+}
+
 /* ---- pieces ---- */
 
 struct split {

@@ -49,6 +49,20 @@ void plan_each_id(struct bytes plan, void (*fn)(void *user, const char *id), voi
 void plan_split(struct bytes plan, size_t items_max, void (*fn)(void *user, struct bytes piece),
                 void *user);
 
+/*
+ * How much waits: plans that are not checked yet, are being written, or whose answer waits for
+ * others. Beyond it, a scheduler has to come again.
+ */
+#define PLAN_LOAD_MAX       256
+#define PLAN_LOAD_BYTES_MAX (UINT64_C(128) << 20)
+struct plan_load {
+    size_t plans;
+    uint64_t bytes;
+};
+/* One more of so many bytes. False: there is no room; a plan alone always has. */
+bool plan_load_take(struct plan_load *l, size_t bytes);
+void plan_load_give(struct plan_load *l, size_t bytes);
+
 /* What is asked of a plan before its check. Texts are cut at their bounds. False: broken. */
 struct plan_head {
     char eval_id[37], token[40];

@@ -21,14 +21,14 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "plan_core.h"
 #include "raftd_build.h"
 #include "raftd_sched.h"
 #include "wire/wire.h"
 
 #define REFRESH_ROWS 2000 /* of the image, at one go: some milliseconds */
-#define PIECE_ITEMS  256 /* of a plan, in one command: so that applying it takes some milliseconds \
-                          */
+#define PIECE_ITEMS                                                                                \
+    256 /* of a plan, in one command: so that applying it takes some milliseconds                  \
+         */
 
 /* ---- the image ---- */
 
@@ -62,6 +62,22 @@ static void reread(void *user, const char *id)
 
 /* ---- answers ---- */
 
+/* Each plan gets one answer, by one of these. */
+static void answered(struct raftd *rd, const struct bus_req *req)
+{
+    plan_load_give(&rd->sched->plan_load, req->body_len);
+}
+
+static void reply_error(struct raftd *rd, struct bus_req *req, unsigned code, bool retryable,
+                        const char *text)
+{
+    answered(rd, req);
+    if (rd->stopping)
+        raftd_rpc_stopping(req);
+    else
+        bus_req_error(req, code, retryable, "%s", text);
+}
+
 static void reply_nothing(struct raftd *rd, struct bus_req *req, const struct strbuf *rejected,
                           uint64_t refresh_index)
 {
@@ -72,6 +88,7 @@ static void reply_nothing(struct raftd *rd, struct bus_req *req, const struct st
     strbuf_add(&body, rejected->data, rejected->len);
     (void)wire_encode(steppe_PlanResult_fields, &more, &body);
     raftd_rpc_meta(rd, &rep);
+    answered(rd, req);
     bus_req_reply(req, &rep, body.data, body.len);
 }
 
@@ -115,6 +132,7 @@ static void reply_flight(struct raftd *rd, struct flight *f)
     strbuf_add(&body, f->rejected.data, f->rejected.len);
     (void)wire_encode(steppe_PlanResult_fields, &f->result, &body);
     raftd_rpc_meta(rd, &rep);
+    answered(rd, f->req);
     bus_req_reply(f->req, &rep, body.data, body.len);
 }
 
@@ -130,12 +148,10 @@ static void piece_done(struct raftd *rd, struct flight *f)
     if (f->lost && s->leading && s->image_ready)
         plan_each_id(bytes_of(f->req->body, f->req->body_len), reread, s);
     answer_waiting(rd, f->seq, fsm_applied_index(rd->fsm));
-    if (rd->stopping)
-        raftd_rpc_stopping(f->req);
-    else if (f->code)
-        bus_req_error(f->req, f->code, false, "%s", f->error);
+    if (rd->stopping || f->code)
+        reply_error(rd, f->req, f->code, false, f->error);
     else if (f->lost)
-        bus_req_error(f->req, 500, true, "not all of the plan was written");
+        reply_error(rd, f->req, 500, true, "not all of the plan was written");
     else
         reply_flight(rd, f);
     strbuf_fini(&f->rejected);
@@ -306,17 +322,17 @@ static void check(struct raftd *rd, struct bus_req *req)
     int r;
 
     if (!plan_head_read(plan, &head)) {
-        bus_req_error(req, 400, false, "broken plan");
+        reply_error(rd, req, 400, false, "broken plan");
         return;
     }
     if (!broker_holds(s->broker, head.eval_id, head.token)) {
-        bus_req_error(req, 409, false, "evaluation is not outstanding");
+        reply_error(rd, req, 409, false, "evaluation is not outstanding");
         return;
     }
     broker_renew(s->broker, head.eval_id, sched_now());
     r = plan_verify(s->image, plan, &v, &e);
     if (r < 0)
-        bus_req_error(req, 400, false, "%s", e.text);
+        reply_error(rd, req, 400, false, e.text);
     else if (v.nothing)
         wait_for_others(rd, req, &v);
     else
@@ -331,7 +347,7 @@ void sched_plan(struct raftd *rd, struct bus_req *req)
     struct raftd_sched *s = rd->sched;
     struct plan_wait *w;
 
-    if (s->plans_held == SCHED_PLANS_MAX || s->plans_seq - s->plans_done >= SCHED_PLANS_MAX) {
+    if (!plan_load_take(&s->plan_load, req->body_len)) {
         bus_req_error(req, 429, true, "too many plans at once");
         return;
     }
@@ -339,7 +355,6 @@ void sched_plan(struct raftd *rd, struct bus_req *req)
     w->req = req;
     *s->plans_end = w;
     s->plans_end = &w->next;
-    s->plans_held++;
     raftd_wake(rd);
 }
 
@@ -364,36 +379,31 @@ void sched_plans_run(struct raftd *rd)
         s->plans = w->next;
         if (!s->plans)
             s->plans_end = &s->plans;
-        s->plans_held--;
         check(rd, w->req);
         free(w);
     }
 }
 
-static void let_go(struct raftd *rd, struct plan_wait **list, bool stopping)
+static void let_go(struct raftd *rd, struct plan_wait **list)
 {
     while (*list) {
         struct plan_wait *w = *list;
 
         *list = w->next;
-        if (stopping)
-            raftd_rpc_stopping(w->req);
-        else
-            bus_req_error(w->req, 500, true, "leadership was lost before the plan was checked");
+        reply_error(rd, w->req, 500, true, "leadership was lost before the plan was checked");
         strbuf_fini(&w->rejected);
         free(w);
     }
 }
 
-void sched_plans_drop(struct raftd *rd, bool stopping)
+void sched_plans_drop(struct raftd *rd)
 {
     struct raftd_sched *s = rd->sched;
 
-    let_go(rd, &s->plans, stopping);
-    let_go(rd, &s->plan_waits, stopping);
+    let_go(rd, &s->plans);
+    let_go(rd, &s->plan_waits);
     s->plans_end = &s->plans;
     s->plan_waits_end = &s->plan_waits;
-    s->plans_held = 0;
     s->plans_done = s->plans_seq;
     s->image_ready = false;
     image_reset(s->image);

@@ -505,7 +505,7 @@ void raftd_sched_unlead(struct raftd *rd)
     blocked_flush(s->blocked);
     s->woken.n = s->twins.n = s->room.n = 0;
     sched_let_go(rd);
-    sched_plans_drop(rd, false);
+    sched_plans_drop(rd);
 }
 
 void raftd_sched_member_failed(struct raftd *rd, const char *node_id)
@@ -538,7 +538,7 @@ void raftd_sched_counts(const struct raftd *rd, struct state_status *st)
     st->counts[STATE_STATUS_N_UNACKED] = b.out;
     st->counts[STATE_STATUS_N_WAITING] = b.delayed;
     st->counts[STATE_STATUS_N_HEARTBEATS] = raftd_nodes_count(rd);
-    st->counts[STATE_STATUS_N_PLANS] = s->plans_held + (s->plans_seq - s->plans_done);
+    st->counts[STATE_STATUS_N_PLANS] = s->plan_load.plans;
 }
 
 bool raftd_sched_holds(struct raftd *rd, const char *eval_id, const char *token)
@@ -597,7 +597,7 @@ void raftd_sched_free(struct raftd *rd)
 
     if (!s)
         return;
-    sched_plans_drop(rd, true);
+    sched_plans_drop(rd);
     image_free(s->image);
     sched_gc_free(rd);
     rd->sched = NULL;

@@ -14,10 +14,10 @@
 #include "broker_core.h"
 #include "image/image.h"
 #include "job.pb.h"
+#include "plan_core.h"
 #include "raftd.h"
 
 #define SCHED_WAITING_MAX 4096 /* dequeues that wait; more are answered with 429 */
-#define SCHED_PLANS_MAX   256  /* plans that wait, or are being written */
 #define SCHED_TICK_MS     100
 
 /* Ids of evaluations or nodes, to be looked at once the batch is through. */
@@ -61,8 +61,8 @@ struct raftd_sched {
     bool image_ready;                     /* it has been read once; from then on it follows */
     struct plan_wait *plans, **plans_end; /* not checked yet */
     struct plan_wait *plan_waits, **plan_waits_end; /* nothing is left of them */
-    size_t plans_held;
-    uint64_t plans_seq, plans_done; /* given out; the last one that is through */
+    struct plan_load plan_load;                     /* all plans that have no answer yet */
+    uint64_t plans_seq, plans_done;                 /* given out; the last one that is through */
     struct sched_gc *gc;
     uv_timer_t tick;
     int64_t minute_ns; /* when the next look at what happens once a minute is due */
@@ -92,7 +92,7 @@ void sched_plan(struct raftd *rd, struct bus_req *req);
 /* Lets the image follow the state, checks what came. */
 void sched_plans_run(struct raftd *rd);
 /* Leadership is lost, or the process stops: the image goes, those that wait are answered. */
-void sched_plans_drop(struct raftd *rd, bool stopping);
+void sched_plans_drop(struct raftd *rd);
 
 /* ---- raftd_gc.c ---- */
 

@@ -435,12 +435,37 @@ START_TEST(never_too_much)
 }
 END_TEST
 
+START_TEST(load_has_bounds)
+{
+    const size_t large = (size_t)50 << 20;
+    struct plan_load l = {0};
+
+    ck_assert(plan_load_take(&l, PLAN_LOAD_BYTES_MAX + 1)); /* alone */
+    ck_assert(!plan_load_take(&l, 1));
+    plan_load_give(&l, PLAN_LOAD_BYTES_MAX + 1);
+    ck_assert(plan_load_take(&l, large) && plan_load_take(&l, large));
+    ck_assert(!plan_load_take(&l, large)); /* 150 MiB */
+    ck_assert(plan_load_take(&l, PLAN_LOAD_BYTES_MAX - 2 * large));
+    ck_assert(!plan_load_take(&l, 1));
+    plan_load_give(&l, large);
+    ck_assert(plan_load_take(&l, 1));
+    l = (struct plan_load){0};
+    for (unsigned i = 0; i < PLAN_LOAD_MAX; i++)
+        ck_assert(plan_load_take(&l, 10));
+    ck_assert(!plan_load_take(&l, 0));
+    for (unsigned i = 0; i < PLAN_LOAD_MAX; i++)
+        plan_load_give(&l, 10);
+    ck_assert(l.plans == 0 && l.bytes == 0);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("all");
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, all_fits);
+    tcase_add_test(t, load_has_bounds);
     tcase_add_test(t, a_node_is_full);
     tcase_add_test(t, the_next_plan_sees_the_last);
     tcase_add_test(t, stops_make_room);
