@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* /v1/agent/..., /v1/regions, /v1/status/..., /v1/operator/raft/...: this node and its region. */
+#include <dirent.h>
 #include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include "apid.h"
+#include "base/prng.h"
 #include "member.json.h"
 #include "rpc.json.h"
 #include "rpc.pb.h"
@@ -683,6 +685,20 @@ static bool add_server_self(struct apid_req *r, struct strbuf *out, struct strbu
     return true;
 }
 
+/* Allocations that the node has not collected yet: each has its folder. */
+static unsigned count_alloc_dirs(const char *path)
+{
+    DIR *d = opendir(path);
+    const struct dirent *ent;
+    unsigned n = 0;
+
+    while (d && (ent = readdir(d)))
+        n += strlen(ent->d_name) == UUID_TEXT_LEN;
+    if (d)
+        (void)closedir(d);
+    return n;
+}
+
 static void add_client_stats(const struct apid_req *r, struct strbuf *stats)
 {
     const struct conf *conf = r->a->ctx->conf;
@@ -692,7 +708,7 @@ static void add_client_stats(const struct apid_req *r, struct strbuf *stats)
     (void)conf_node_id(file, id, NULL);
     strbuf_addf(stats, "%s\"client\":{", stats->len ? "," : "");
     add_string(stats, "node_id", id);
-    strbuf_adds(stats, ",\"num_allocations\":\"0\"}");
+    strbuf_addf(stats, ",\"num_allocations\":\"%u\"}", count_alloc_dirs(conf->client.alloc_dir));
 }
 
 void apid_agent_self(struct apid_req *r)

@@ -40,8 +40,9 @@ void host_cpus_parse(const char *text, struct host_cpus *ret)
         unsigned number;
         struct host_cpu *c = &ret->cpus[ret->n];
 
-        /* user nice system idle iowait irq softirq steal */
-        if (sscanf(p, "cpu%u %llu %llu %llu %llu %llu %llu %llu %llu", &number, &v[0], &v[1], &v[2],
+        /* user nice system idle iowait irq softirq steal; "cpu " is the sum of all */
+        if (strncmp(p, "cpu", 3) != 0 || p[3] < '0' || p[3] > '9' ||
+            sscanf(p, "cpu%u %llu %llu %llu %llu %llu %llu %llu %llu", &number, &v[0], &v[1], &v[2],
                    &v[3], &v[4], &v[5], &v[6], &v[7]) < 5)
             continue;
         c->user = v[0] + v[1];

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -185,12 +186,49 @@ static int64_t add_memory(const struct conf *conf, steppe_Node *n)
     return (int64_t)(bytes / MIB);
 }
 
+/* A path is below a folder (an absolute one) or is it. */
+static bool is_below(const char *path, const char *folder)
+{
+    size_t n = strlen(folder);
+
+    if (strncmp(path, folder, n) != 0)
+        return false;
+    return path[n] == '/' || path[n] == '\0' || (n > 0 && folder[n - 1] == '/');
+}
+
+char *fingerprint_parse_mounts(const char *text, const char *path)
+{
+    size_t len = strlen(text), best = 0;
+    FILE *f = len > 0 ? fmemopen((void *)text, len, "r") : NULL;
+    char buf[4096], *device = NULL;
+    struct mntent ent;
+
+    /* The deepest mount holds the path; of several at one place, the last. */
+    while (f && getmntent_r(f, &ent, buf, sizeof(buf))) {
+        if (ent.mnt_dir[0] != '/' || !is_below(path, ent.mnt_dir) || strlen(ent.mnt_dir) < best)
+            continue;
+        best = strlen(ent.mnt_dir);
+        free(device);
+        device = xstrdup(ent.mnt_fsname);
+    }
+    if (f)
+        (void)fclose(f);
+    return device;
+}
+
 static int64_t add_disk(const struct conf *conf, steppe_Node *n)
 {
+    _cleanup_(freep) char *mounts = read_file("/proc/self/mounts");
+    _cleanup_(freep) char *path = realpath(conf->data_dir, NULL);
+    _cleanup_(freep) char *volume = NULL;
     struct statvfs st;
 
     if (statvfs(conf->data_dir, &st) < 0)
         return 0;
+    if (mounts && path)
+        volume = fingerprint_parse_mounts(mounts, path);
+    if (volume)
+        set(n, "unique.storage.volume", "%s", volume);
     set(n, "unique.storage.bytestotal", "%llu",
         (unsigned long long)st.f_blocks * (unsigned long long)st.f_frsize);
     set(n, "unique.storage.bytesfree", "%llu",

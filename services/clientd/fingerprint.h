@@ -24,6 +24,9 @@ uint64_t fingerprint_parse_meminfo(const char *text);
  */
 char *fingerprint_parse_os_release(const char *text, const char *key);
 
+/* The device below a path, from the text of /proc/self/mounts; malloc'ed, NULL when unknown. */
+char *fingerprint_parse_mounts(const char *text, const char *path);
+
 /* Fills a zeroed node from configuration and machine: everything but ids, status and secret. */
 void fingerprint_node(const struct conf *conf, steppe_Node *node);
 /* Where control groups are, and of which version; nothing without them. */

@@ -274,7 +274,8 @@ END_TEST
 
 START_TEST(test_host)
 {
-    static const char stat[] = "cpu  1 2 3\ncpu0 100 0 100 800 0 0 0 0 0 0\ncpu1 0 0 0 10 0 0 0 0\n"
+    static const char stat[] = "cpu  100 0 100 810 0 0 0 0 0 0\ncpu0 100 0 100 800 0 0 0 0 0 0\n"
+                               "cpu1 0 0 0 10 0 0 0 0\n"
                                "intr 5\n";
     struct host_cpus a, b;
     steppe_HostCpuStats c = {0};

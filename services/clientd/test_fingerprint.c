@@ -49,6 +49,28 @@ START_TEST(test_os_release)
 }
 END_TEST
 
+START_TEST(test_mounts)
+{
+    static const char text[] = "/dev/vda / ext4 rw 0 0\n"
+                               "tmpfs /run tmpfs rw 0 0\n"
+                               "/dev/vdb /srv ext4 rw 0 0\n"
+                               "/dev/vdc /srv ext4 rw 0 0\n"
+                               "/dev/vdd /srv/a\\040b ext4 rw 0 0\n";
+    static const char *const cases[][2] = {{"/var/lib", "/dev/vda"},   {"/", "/dev/vda"},
+                                           {"/srv/x", "/dev/vdc"},     {"/srvx", "/dev/vda"},
+                                           {"/srv/a b/c", "/dev/vdd"}, {"/run", "tmpfs"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char *v = fingerprint_parse_mounts(text, cases[i][0]);
+
+        ck_assert_str_eq(v, cases[i][1]);
+        free(v);
+    }
+    ck_assert_ptr_null(fingerprint_parse_mounts("", "/"));
+    ck_assert_ptr_null(fingerprint_parse_mounts("garbage", "/"));
+}
+END_TEST
+
 /* The class must not tell apart what differs only in unique.* attributes. */
 START_TEST(test_class)
 {
@@ -81,5 +103,6 @@ int main(void)
     tcase_add_test(t, test_meminfo);
     tcase_add_test(t, test_os_release);
     tcase_add_test(t, test_class);
+    tcase_add_test(t, test_mounts);
     return check_run("fingerprint", t, NULL);
 }

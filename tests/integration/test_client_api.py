@@ -26,6 +26,12 @@ def node_ids(server):
     return {n['Name']: n['ID'] for n in server.get('/v1/nodes').json()}
 
 
+def cpus():
+    """cpu0, cpu1 ... of this machine."""
+    with open('/proc/stat') as f:
+        return re.findall(r'^(cpu\d+) ', f.read(), re.M)
+
+
 def holder(region, client):
     """The server that holds the client's connection, as the client's log says."""
     def look():
@@ -58,7 +64,15 @@ class Nodes(steppe.TestCase):
                 self.assertStatus(r, 200)
                 self.assertEqual(set(r.json()), GOOD)
                 self.assertGreater(r.json()['Memory']['Total'], 0)
-                self.assertTrue(r.json()['CPU'])
+                self.assertEqual([c['CPU'] for c in r.json()['CPU']], cpus())
+
+    def test_volume_is_a_disk_of_the_statistics(self):
+        """`nomad node status` shows the use of the disk that holds the allocations."""
+        node = self.ids['west']
+        volume = self.west.server.get('/v1/node/' + node).json()['Attributes']['unique.storage.volume']
+        disks = self.west.server.get('/v1/client/stats?node_id=' + node).json()['DiskStats']
+        if volume.startswith('/dev/'):
+            self.assertIn(volume, [d['Device'] for d in disks])
 
     def test_own_node(self):
         self.assertStatus(self.west.clients[0].get('/v1/client/stats'), 200)
@@ -343,6 +357,12 @@ class Live(LiveCase):
         self.assertStatus(r, 200)
         self.assertEqual(set(r.json()), {'ResourceUsage', 'Tasks', 'Timestamp'})
         self.assertGreater(r.json()['Tasks']['t']['ResourceUsage']['MemoryStats']['RSS'], 0)
+
+    def test_agent_counts_its_allocations(self):
+        there = [a for a in self.w.get('/v1/allocations?region=east').json() if a['ClientStatus'] != 'pending']
+        stats = self.client.get('/v1/agent/self').json()['stats']['client']
+        self.assertGreaterEqual(int(stats['num_allocations']), len(there))
+        self.assertGreater(len(there), 0)
 
     def test_restart_and_signal(self):
         alloc = self.run_job('hup', "trap 'echo heard' HUP; echo up; while true; do sleep 0.1; done")
