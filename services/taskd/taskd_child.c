@@ -69,6 +69,26 @@ static void enter_group(const struct taskd_child *c)
 
 /* ---- root folder ---- */
 
+/*
+ * Nothing is made or mounted over a link: a task that was root may have left one in its folder, and
+ * until the root is changed it leads into the machine's tree. The first `root` bytes are not ours.
+ */
+static void refuse_links(const struct taskd_child *c, char *path, size_t root)
+{
+    struct stat st;
+
+    for (char *p = path + root; *p;) {
+        char end;
+
+        p += strcspn(p + 1, "/") + 1;
+        end = *p;
+        *p = 0;
+        if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+            fail(c, "%s is a link that the task made: remove it", path);
+        *p = end;
+    }
+}
+
 /* Makes ROOT/TO as a folder or an empty file, as `from` is one. */
 static void make_target(const struct taskd_child *c, const char *from, char *target, size_t root)
 {
@@ -103,6 +123,7 @@ static void bind_one(const struct taskd_child *c, const char *bind)
         fail(c, "bad folder to bind: %s", bind);
     (void)snprintf(from, sizeof(from), "%.*s", (int)(tab - bind - 3), bind + 3);
     join(c, target, c->spec->root, tab + 1);
+    refuse_links(c, target, strlen(c->spec->root));
     make_target(c, from, target, strlen(c->spec->root));
     if (mount(from, target, NULL, MS_BIND | (ro ? 0 : MS_REC), NULL) < 0)
         fail(c, "cannot bind %s: %s", from, strerror(errno));
@@ -146,24 +167,48 @@ static void make_devices(const struct taskd_child *c, const char *dev)
         fail(c, "cannot protect %s: %s", dev, strerror(errno));
 }
 
+/* What of /proc is the machine's, not the task's, cannot be written: user root would need no
+ * capability for it. As Nomad has it. */
+static void mount_proc(const struct taskd_child *c, const char *proc, const char *null)
+{
+    static const char *const fixed[] = {"bus", "fs", "irq", "sys", "sysrq-trigger"};
+    const unsigned long flags = MS_NOSUID | MS_NOEXEC | MS_NODEV;
+    char path[PATH_MAX];
+
+    (void)mkdir(proc, 0555);
+    if (mount("proc", proc, "proc", flags, NULL) < 0)
+        fail(c, "cannot mount %s: %s", proc, strerror(errno));
+    for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
+        join(c, path, proc, fixed[i]);
+        if (mount(path, path, NULL, MS_BIND | MS_REC, NULL) < 0 && errno == ENOENT)
+            continue; /* this kernel has none */
+        if (mount(NULL, path, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | flags, NULL) < 0)
+            fail(c, "cannot protect %s: %s", path, strerror(errno));
+    }
+    join(c, path, proc, "kcore");
+    if (mount(null, path, NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
+        fail(c, "cannot hide %s: %s", path, strerror(errno));
+}
+
 /* pivot_root(2) with the new root over the old one, which is then taken away: nothing of the
  * machine's tree can be reached but what was bound. */
 static void change_root(const struct taskd_child *c)
 {
     const char *root = c->spec->root;
-    char path[PATH_MAX];
+    char dev[PATH_MAX], null[PATH_MAX], path[PATH_MAX];
 
     if (mount(root, root, NULL, MS_BIND, NULL) < 0 ||
         mount(NULL, root, NULL, MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV, NULL) < 0)
         fail(c, "cannot bind %s: %s", root, strerror(errno));
     for (size_t i = 0; i < c->spec->binds.n; i++)
         bind_one(c, c->spec->binds.items[i]);
-    join(c, path, root, "dev");
-    make_devices(c, path);
+    join(c, dev, root, "dev");
+    refuse_links(c, dev, strlen(root));
+    make_devices(c, dev);
     join(c, path, root, "proc");
-    (void)mkdir(path, 0555);
-    if (mount("proc", path, "proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL) < 0)
-        fail(c, "cannot mount %s: %s", path, strerror(errno));
+    refuse_links(c, path, strlen(root));
+    join(c, null, dev, "null");
+    mount_proc(c, path, null);
     if (chdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
         chdir("/") < 0)
         fail(c, "cannot make %s the root: %s", root, strerror(errno));

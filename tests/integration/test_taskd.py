@@ -279,12 +279,16 @@ class Hard(TaskdCase):
 
 @unittest.skipUnless(os.geteuid() == 0, 'needs root')
 class Isolated(TaskdCase):
-    def isolated(self, script, **spec):
+    def folder(self):
         root = tempfile.mkdtemp(prefix='steppe-root-')
         self.addCleanup(shutil.rmtree, root, ignore_errors=True)
         os.chmod(root, 0o755)
+        return root
+
+    def isolated(self, script, root=None, uid=65534, **spec):
+        root = root or self.folder()
         binds = ['ro %s\t%s' % (p, p[1:]) for p in ('/bin', '/usr', '/lib', '/lib64', '/etc') if os.path.exists(p)]
-        t = Task('/bin/sh', '-c', script, root=root, cwd='/', isolate=1, binds=binds, set_user=1, uid=65534, gid=65534,
+        t = Task('/bin/sh', '-c', script, root=root, cwd='/', isolate=1, binds=binds, set_user=1, uid=uid, gid=65534,
                  **spec)
         self.addCleanup(t.close)
         return t.start()
@@ -300,6 +304,21 @@ class Isolated(TaskdCase):
         self.assertIn('ok', lines)
         self.assertLess(int(lines[-2]), 10)
         self.assertIn('Read-only', t.log('t.stderr.0'))
+
+    def test_root_cannot_write_the_machines_settings(self):
+        t = self.isolated('cd /proc; for f in sys/kernel/panic sysrq-trigger; do '
+                          '[ ! -e $f ] || { (echo 0 > $f) && echo wrote $f; }; done; head -c 1 kcore | wc -c', uid=0)
+        t.until('exited')
+        self.assertEqual(t.log(), '0\n')
+        self.assertIn('Read-only file system', t.log('t.stderr.0'))
+
+    def test_links_of_an_earlier_life(self):
+        for name in ('etc', 'dev', 'proc'):
+            root, elsewhere = self.folder(), self.folder()
+            os.symlink(elsewhere, os.path.join(root, name))
+            t = self.isolated('echo started', root=root)
+            self.assertIn('%s/%s is a link that the task made' % (root, name), str(t.until('failed')))
+            self.assertEqual(os.listdir(elsewhere), [])
 
     def test_ends_with_its_namespace(self):
         for group in ([True] if have_cgroups() else []) + ['']:
