@@ -146,10 +146,21 @@ bool fs_is_secret(const char *root, int fd)
     return p && strncmp(p, "/secrets", 8) == 0 && (p[8] == '/' || !p[8]);
 }
 
+/* Opens for reading what an O_PATH descriptor stands for. */
+static int reopen(int fd)
+{
+    char link[64];
+
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    return open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+/* Looked at before it is opened, by one descriptor: to open a device or a pipe is to do something.
+ */
 int fs_open_file(const char *root, const char *path, int *ret_fd, struct errtext *e)
 {
     struct stat st;
-    int fd = -1, r = fs_open(root, path, "stat", O_RDONLY, &fd, e); /* Nomad looks first */
+    int fd = -1, r = fs_open(root, path, "stat", O_PATH, &fd, e);
 
     if (r < 0)
         return r;
@@ -161,10 +172,9 @@ int fs_open_file(const char *root, const char *path, int *ret_fd, struct errtext
         r = err_set(e, -EINVAL, "file \"%s\" is not a regular file", path);
     else if (fs_is_secret(root, fd))
         r = err_set(e, -EACCES, "Reading secret file prohibited: %s", path);
-    if (r < 0)
-        (void)close(fd);
-    else
-        *ret_fd = fd;
+    else if ((*ret_fd = reopen(fd)) < 0)
+        r = err_set(e, -errno, "open %s: %s", path, strerror(errno));
+    (void)close(fd);
     return r;
 }
 
@@ -271,7 +281,7 @@ int fs_stat(const char *root, const char *path, steppe_FileInfo *ret, struct err
     const char *name;
     struct stat st;
     ssize_t n = -1;
-    int fd = -1, r = fs_open(root, path, "stat", O_PATH, &fd, e);
+    int content, fd = -1, r = fs_open(root, path, "stat", O_PATH, &fd, e);
 
     if (r < 0)
         return r;
@@ -281,14 +291,15 @@ int fs_stat(const char *root, const char *path, steppe_FileInfo *ret, struct err
         (void)close(fd);
         return r;
     }
+    content = S_ISREG(st.st_mode) ? reopen(fd) : -1;
     (void)close(fd);
     name = strrchr(clean, '/') ? strrchr(clean, '/') + 1 : clean;
     if (!*name)
         name = strrchr(root, '/') ? strrchr(root, '/') + 1 : root;
     fill_info(ret, name, &st);
-    if (S_ISREG(st.st_mode) && fs_open(root, path, "open", O_RDONLY, &fd, NULL) == 0) {
-        n = pread(fd, head, sizeof(head), 0);
-        (void)close(fd);
+    if (content >= 0) {
+        n = pread(content, head, sizeof(head), 0);
+        (void)close(content);
         ret->content_type = xstrdup(fs_content_type(name, head, n > 0 ? (size_t)n : 0));
     } else {
         ret->content_type = xstrdup("application/octet-stream");

@@ -74,7 +74,8 @@ static void open_file(struct taskd_log *l)
     file_name(l, l->index, name);
     l->out = openat(l->dir, name,
                     O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
-    if (l->out >= 0 && (fstat(l->out, &st) < 0 || !S_ISREG(st.st_mode))) {
+    /* A second name of the file may be one that the task must not write to. */
+    if (l->out >= 0 && (fstat(l->out, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1)) {
         close(l->out);
         l->out = -1;
     }

@@ -159,7 +159,15 @@ START_TEST(test_traps)
     ck_assert_int_eq(st.st_size, 0);
     ck_assert_uint_eq(l.dropped, 0);
     close_log(&l);
-    for (int i = 0; i < 5; i++) {
+    (void)snprintf(path, sizeof(path), "%s/t.stdout.5", dir);
+    ck_assert_int_eq(link(victim, path), 0);
+    l = open_log(10, 5);
+    ck_assert_uint_eq(l.index, 6); /* past another name of another file */
+    taskd_log_write(&l, "1234", 4);
+    ck_assert_int_eq(stat(victim, &st), 0);
+    ck_assert_int_eq(st.st_size, 0);
+    close_log(&l);
+    for (int i = 0; i < 7; i++) {
         (void)snprintf(name, sizeof(name), "t.stdout.%d", i);
         remove_file(name);
     }
