@@ -12,7 +12,7 @@ datacenter = "dc1"    # a label inside the region
 name       = "sample" # default: the host name. Unique in the region; gossip calls it NAME.REGION
 
 # ---- where it keeps things ----
-data_dir = "/var/lib/steppe" # no default; absolute; 0700
+data_dir = "/var/lib/steppe" # no default; absolute; made 0700, on clients 0711
 run_dir  = "/run/steppe"     # own; default DATA_DIR/run; sockets and pid files, 74 bytes at most
 
 # ---- the network ----

@@ -202,8 +202,9 @@ char *conf_dump(const struct conf *conf);
 int conf_node_id(const char *file, char out[static 37], struct errtext *e);
 
 /*
- * Makes what the node's roles need: data_dir, run_dir, the server's and the client's folders (0700,
- * parents 0755). The error says which one cannot be made or written.
+ * Makes what the node's roles need: data_dir, run_dir, the server's and the client's folders (0700;
+ * alloc_dir, and data_dir of a client, 0711; parents 0755). The error says which one cannot be made
+ * or written.
  */
 int conf_make_dirs(const struct conf *conf, struct errtext *e);
 

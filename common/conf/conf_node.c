@@ -104,7 +104,7 @@ int conf_node_id(const char *file, char out[static 37], struct errtext *e)
     return r ? r : read_id(file, out, e);
 }
 
-static int make_dir(const char *key, const char *dir, struct errtext *e)
+static int make_dir(const char *key, const char *dir, mode_t mode, struct errtext *e)
 {
     char *path = xstrdup(dir);
     int r = 0;
@@ -117,7 +117,7 @@ static int make_dir(const char *key, const char *dir, struct errtext *e)
             r = -errno;
         *p = '/';
     }
-    if (!r && mkdir(path, 0700) != 0 && errno != EEXIST)
+    if (!r && mkdir(path, mode) != 0 && errno != EEXIST)
         r = -errno;
     if (!r && access(path, W_OK | X_OK) != 0)
         r = -errno;
@@ -127,16 +127,18 @@ static int make_dir(const char *key, const char *dir, struct errtext *e)
 
 int conf_make_dirs(const struct conf *c, struct errtext *e)
 {
-    int r = make_dir("data_dir", c->data_dir, e);
+    /* Tasks of other users find their way through these; all else is the agent's own. */
+    const mode_t passable = 0711, own = 0700;
+    int r = make_dir("data_dir", c->data_dir, c->client.enabled ? passable : own, e);
 
     if (!r)
-        r = make_dir("run_dir", c->run_dir, e);
+        r = make_dir("run_dir", c->run_dir, own, e);
     if (!r && c->server.enabled)
-        r = make_dir("server.data_dir", c->server.data_dir, e);
+        r = make_dir("server.data_dir", c->server.data_dir, own, e);
     if (!r && c->client.enabled)
-        r = make_dir("client.state_dir", c->client.state_dir, e);
+        r = make_dir("client.state_dir", c->client.state_dir, own, e);
     if (!r && c->client.enabled)
-        r = make_dir("client.alloc_dir", c->client.alloc_dir, e);
+        r = make_dir("client.alloc_dir", c->client.alloc_dir, passable, e);
     return r;
 }
 

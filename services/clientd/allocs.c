@@ -595,10 +595,6 @@ int allocs_new(struct svc_ctx *ctx, struct bus_client *routerd, const char *node
     uv_timer_start(&a->silence, on_silence, SILENCE_MS, SILENCE_MS);
     allocs_heard(a);
     *ret = a;
-    if (mkdir(ctx->conf->client.alloc_dir, 0711) < 0 && errno != EEXIST)
-        return err_set(e, -errno, "cannot make %s: %s", ctx->conf->client.alloc_dir,
-                       strerror(errno));
-    (void)chmod(ctx->conf->client.alloc_dir, 0711); /* tasks of other users go through it */
     return 0;
 }
 

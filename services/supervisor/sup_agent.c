@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sup.h"
@@ -70,6 +71,7 @@ static int prepare_args(struct sup *s, int argc, char **argv, struct errtext *e)
         free(dir);
         return r;
     }
+    (void)chmod(dir, 0711); /* tasks of other users find their way through it */
     s->tmp_dir = dir;
     s->argv[s->argc++] = xasprintf("-data-dir=%s", dir);
     s->conf = conf_free(s->conf);

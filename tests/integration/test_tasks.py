@@ -4,6 +4,7 @@
 import ctypes
 import json
 import os
+import pwd
 import random
 import re
 import signal
@@ -124,6 +125,12 @@ class TasksCase(TestCase):
 
 
 class Running(TasksCase):
+    @unittest.skipUnless(ROOT, 'needs root')
+    def test_other_user_without_isolation(self):
+        os.chmod(self.shared.dir, 0o711)  # the cluster's, made for the tests' own user
+        job = self.run_job(task('t', 'id -u > local/who; cat local/who', User='nobody'), kind='batch')
+        self.assertEqual(self.log(self.alloc(job, 'complete|failed')), '%d\n' % pwd.getpwnam('nobody').pw_uid)
+
     def test_environment_and_folders(self):
         job = self.run_job(task('t', 'env > local/env; pwd > local/pwd; id -u; exec sleep 1000',
                                 Env={'MINE': '${NOMAD_TASK_NAME}-${attr.kernel.name}-${node.datacenter}'},
