@@ -4,7 +4,9 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/strbuf.h"
 #include "flags.h"
@@ -75,6 +77,51 @@ static const char *client_address_fault(const char *address)
     return NULL;
 }
 
+/* The file can be read and holds PEM; `none` is said when it holds none. */
+static int client_check_pem(const char *path, const char *prefix, const char *none,
+                            struct errtext *e)
+{
+    static const char mark[] = "-----BEGIN ";
+    char chunk[4096 + sizeof(mark)];
+    size_t kept = 0, n;
+    bool found = false;
+    FILE *f = fopen(path, "re");
+
+    if (!f)
+        return err_set(e, -EINVAL, "%sopen %s: %s", prefix, path,
+                       errno == ENOENT ? "no such file or directory" : strerror(errno));
+    while (!found && (n = fread(chunk + kept, 1, sizeof(chunk) - kept, f)) > 0) {
+        n += kept;
+        found = memmem(chunk, n, mark, sizeof(mark) - 1) != NULL;
+        kept = MIN(n, sizeof(mark) - 2); /* it may begin in this piece and end in the next */
+        memmove(chunk, chunk + n - kept, kept);
+    }
+    fclose(f);
+    return found ? 0 : err_set(e, -EINVAL, "%s%s", prefix, none);
+}
+
+/* What Nomad says of certificates before it asks for anything, with http, too. */
+static int client_check_tls(const struct client_conf *conf, struct errtext *e)
+{
+    static const char none[] = "tls: failed to find any PEM data in certificate input";
+    const char *cert = conf->client_cert, *key = conf->client_key;
+    int r = 0;
+
+    if (!*cert != !*key)
+        return err_set(e, -EINVAL, "Both client cert and client key must be provided");
+    if (*cert)
+        r = client_check_pem(cert, "", none, e);
+    if (r == 0 && *key)
+        r = client_check_pem(key, "", none, e);
+    if (r == 0 && *conf->ca_cert) {
+        _cleanup_(freep) char *parse = xasprintf("Couldn't parse PEM in: %s", conf->ca_cert);
+
+        r = client_check_pem(conf->ca_cert, "Error loading CA File: ", parse, e);
+    } else if (r == 0 && *conf->ca_path && access(conf->ca_path, F_OK) < 0)
+        r = err_set(e, -EINVAL, "lstat %s: no such file or directory", conf->ca_path);
+    return r;
+}
+
 int client_init(struct client *c, const struct client_conf *conf, struct errtext *e)
 {
     const char *fault = client_address_fault(conf->address), *rest, *at;
@@ -88,6 +135,8 @@ int client_init(struct client *c, const struct client_conf *conf, struct errtext
         return err_set(e, -EINVAL, "invalid address '%s': parse %s: %s", conf->address, quoted,
                        fault);
     }
+    if (client_check_tls(conf, e) < 0)
+        return -EINVAL;
     c->scheme = xstrndup(conf->address, colon ? (size_t)(colon - conf->address) : 0);
     for (char *p = c->scheme; *p; p++)
         *p = (char)tolower((unsigned char)*p);

@@ -15,8 +15,10 @@
 #define CLIENT_TOTAL_MAX_MS   120000L
 #define CLIENT_LEADER_MAX_MS  15000L /* a server holds a request without leader for 5 s */
 #define CLIENT_PARAMS_MAX     34
+#define CLIENT_ADDRESSES_MAX  (CLIENT_PARAMS_MAX - 2) /* beside region and namespace */
 
 struct flags;
+struct strbuf;
 
 struct client_conf {
     const char *address, *region, *namespace, *token, *http_auth; /* borrowed, "" when unset */
@@ -79,6 +81,13 @@ int client_call_params(struct client *c, const char *method, const char *path, c
 /* Only these parameters, a body and an answer that are any text. *ret is malloc'ed. */
 int client_call_text(struct client *c, const char *method, const char *path, const char *body,
                      struct client_params *params, char **ret);
+
+/*
+ * GETs any http or https address, following redirections; nothing of the client's own (token,
+ * region, certificates) is sent. The text is added to `out`, up to its bound: -EFBIG beyond.
+ * Failure: negative, and *ret_error (malloc'ed) says why.
+ */
+int client_download(const char *url, struct strbuf *out, char **ret_error);
 
 /*
  * GETs an answer of any length and duration: `data` gets each piece of a body of status 200, `idle`

@@ -77,12 +77,17 @@ static char *completion_bash(void)
     for (size_t i = 0; i < cli_commands_len; i++) {
         const struct cli_command *cmd = &cli_commands[i];
 
-        strbuf_addf(&b, "    '%s'%s) flags='", cmd->name, cmd->options & CLI_GROUP ? "" : "*");
+        /* Behind a group comes a subcommand, behind a command an argument. */
+        strbuf_addf(&b, "    '%s'", cmd->name);
+        if (!(cmd->options & CLI_GROUP))
+            strbuf_addf(&b, "|'%s '*", cmd->name);
+        strbuf_adds(&b, ") flags='");
         for (size_t k = 0; (cmd->options & CLI_GROUP) && k < cli_commands_len; k++) {
             size_t n = strlen(cmd->name);
             const char *name = cli_commands[k].name;
 
-            if (strncmp(name, cmd->name, n) == 0 && name[n] == ' ' && !strchr(name + n + 1, ' '))
+            if (!(cli_commands[k].options & CLI_HIDDEN) && strncmp(name, cmd->name, n) == 0 &&
+                name[n] == ' ' && !strchr(name + n + 1, ' '))
                 strbuf_addf(&b, "%s ", name + n + 1);
         }
         if (cmd->options & CLI_CLIENT)

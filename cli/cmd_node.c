@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* node status (the list), node eligibility, and how a node is found. */
+/* node status (the list), node eligibility, node config, and how a node is found. */
 #include <string.h>
 
 #include "commands.h"
@@ -86,6 +86,56 @@ static json_t *node_lookup(struct cli *cli, const char *id, struct node_words wo
         return NULL;
     }
     return node;
+}
+
+static int config_update(struct cli *cli)
+{
+    _cleanup_(client_params_fini) struct client_params params = {0};
+
+    if (cli->argc > CLIENT_ADDRESSES_MAX) {
+        ui_error(cli, "At most %d addresses can be given at a time", CLIENT_ADDRESSES_MAX);
+        return 1;
+    }
+    client_default_params(&cli->client, &params);
+    for (int i = 0; i < cli->argc; i++)
+        client_params_add(&params, "address", cli->argv[i]);
+    if (client_call_params(&cli->client, "PUT", "/v1/agent/servers", NULL, &params, NULL) < 0) {
+        ui_error(cli, "Error updating server list: %s", cli_error(cli));
+        return 1;
+    }
+    ui_out(cli, "Updated server list");
+    return 0;
+}
+
+static int config_list(struct cli *cli)
+{
+    _cleanup_(json_decrefp) json_t *servers = NULL;
+    size_t i;
+    json_t *v;
+
+    if (client_call(&cli->client, "GET", "/v1/agent/servers", NULL, &servers, NULL) < 0) {
+        ui_error(cli, "Error querying server list: %s", cli_error(cli));
+        return 1;
+    }
+    if (cli_wants_data(cli))
+        return cli_print_data(cli, servers);
+    json_array_foreach(servers, i, v)
+        ui_out(cli, "%s", json_is_string(v) ? json_string_value(v) : "");
+    return 0;
+}
+
+int cmd_node_config(struct cli *cli)
+{
+    bool update = flags_bool(&cli->flags, "update-servers");
+
+    if (!update && !flags_bool(&cli->flags, "servers"))
+        return ui_usage(cli, "The '-servers' or '-update-servers' flag(s) must be set");
+    if (update && cli->argc < 1)
+        return ui_usage(cli, "If the '-update-servers' flag is set, at least one server argument "
+                             "must be provided");
+    if (!cli_client(cli))
+        return 1;
+    return update ? config_update(cli) : config_list(cli);
 }
 
 int cmd_node_eligibility(struct cli *cli)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* operator raft, keygen, metrics, api; agent-info; version. */
+/* operator raft, keygen, metrics, api; system; agent-info; version; what is not there yet. */
 #include <openssl/evp.h>
 #include <string.h>
 
@@ -9,11 +9,22 @@
 #include "text.h"
 
 #define KEYGEN_BYTES 32
+#define PLAN_ERROR   255 /* 1 says that a plan changes something */
 
 int cmd_version(struct cli *cli)
 {
     ui_out(cli, "Steppe v%s", STEPPE_VERSION);
     return 0;
+}
+
+/* A command of Nomad's: the help says what there is instead. */
+int cmd_not_yet(struct cli *cli)
+{
+    const char *name = cli->command->name, *help = cli->command->help;
+    bool plan = strcmp(name, "plan") == 0 || strcmp(name, "job plan") == 0;
+
+    ui_error(cli, "steppe %s: %s", name, help + strspn(help, " "));
+    return plan ? PLAN_ERROR : 1;
 }
 
 int cmd_raft_list_peers(struct cli *cli)
@@ -179,7 +190,8 @@ int cmd_agent_info(struct cli *cli)
     return 0;
 }
 
-int cmd_system_gc(struct cli *cli)
+/* Work that the servers of a region are told to do. */
+static int system_put(struct cli *cli, const char *path, const char *what)
 {
     _cleanup_(json_decrefp) json_t *body = json_object();
 
@@ -187,9 +199,19 @@ int cmd_system_gc(struct cli *cli)
         return ui_usage(cli, "This command takes no arguments");
     if (!cli_client(cli))
         return 1;
-    if (client_call(&cli->client, "PUT", "/v1/system/gc", body, NULL, NULL) < 0) {
-        ui_error(cli, "Error running system garbage-collection: %s", cli_error(cli));
+    if (client_call(&cli->client, "PUT", path, body, NULL, NULL) < 0) {
+        ui_error(cli, "Error running system %s: %s", what, cli_error(cli));
         return 1;
     }
     return 0;
+}
+
+int cmd_system_gc(struct cli *cli)
+{
+    return system_put(cli, "/v1/system/gc", "garbage-collection");
+}
+
+int cmd_system_reconcile(struct cli *cli)
+{
+    return system_put(cli, "/v1/system/reconcile/summaries", "summary reconciliation");
 }

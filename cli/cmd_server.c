@@ -6,8 +6,6 @@
 #include "commands.h"
 #include "text.h"
 
-#define SERVER_JOIN_MAX (CLIENT_PARAMS_MAX - 2) /* beside region and namespace */
-
 static int member_compare(const json_t *a, const json_t *b)
 {
     const json_t *x = js_get(a, "Tags"), *y = js_get(b, "Tags");
@@ -213,8 +211,8 @@ int cmd_server_join(struct cli *cli)
 
     if (cli->argc < 1)
         return ui_usage(cli, "One or more node addresses must be given as arguments");
-    if (cli->argc > SERVER_JOIN_MAX) {
-        ui_error(cli, "At most %d addresses can be given at a time", SERVER_JOIN_MAX);
+    if (cli->argc > CLIENT_ADDRESSES_MAX) {
+        ui_error(cli, "At most %d addresses can be given at a time", CLIENT_ADDRESSES_MAX);
         return 1;
     }
     if (!cli_client(cli))

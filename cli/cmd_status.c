@@ -12,9 +12,8 @@
 static const struct {
     const char *context, *command;
 } status_routes[] = {
-    {"allocs", "alloc status"},
-    {"evals", "eval status"},
-    {"nodes", "node status"},
+    {"allocs", "alloc status"}, {"deployment", "deployment status"},
+    {"evals", "eval status"},   {"nodes", "node status"},
     {"jobs", "job status"},
 };
 

@@ -24,7 +24,8 @@ static const struct flag_def flags_server_join[] = {
      "Only say whether a join could work, a line for each finding: UDP, TCP,\n"
      "key, clock, version, regions, names, federation, raft group. Status 1\n"
      "when something stands in the way."},
-    FLAG_JSON, FLAG_TEMPLATE};
+    FLAG_JSON,
+    FLAG_TEMPLATE};
 
 static const struct flag_def flags_agent[] = {
     {"config", FLAG_LIST, "path",
@@ -102,6 +103,16 @@ static const struct flag_def flags_job_eval[] = {
     FLAG_VERBOSE,
 };
 
+static const struct flag_def flags_deployment[] = {FLAG_VERBOSE, FLAG_JSON, FLAG_TEMPLATE};
+
+static const struct flag_def flags_job_deployments[] = {
+    {"latest", FLAG_BOOL, NULL, "Only the newest deployment, with its groups."},
+    {"all", FLAG_BOOL, NULL, "Deployments of earlier jobs of this ID, too."},
+    FLAG_VERBOSE,
+    FLAG_JSON,
+    FLAG_TEMPLATE,
+};
+
 static const struct flag_def flags_eval_status[] = {
     {"monitor", FLAG_BOOL, NULL, "Watch the evaluation until it ends."},
     FLAG_VERBOSE,
@@ -174,6 +185,15 @@ static const struct flag_def flags_force_leave[] = {
     {"prune", FLAG_BOOL, NULL, "Forget the server altogether."},
 };
 
+static const struct flag_def flags_node_config[] = {
+    {"servers", FLAG_BOOL, NULL, "List the servers that the client knows."},
+    {"update-servers", FLAG_BOOL, NULL,
+     "Replace them by the addresses given, all of them at once, for example\n"
+     "-update-servers 127.0.1.1:4647 127.0.1.2:4647."},
+    FLAG_JSON,
+    FLAG_TEMPLATE,
+};
+
 static const struct flag_def flags_node_eligibility[] = {
     {"disable", FLAG_BOOL, NULL, "No new allocations for the node."},
     {"enable", FLAG_BOOL, NULL, "New allocations may come to the node."},
@@ -230,7 +250,7 @@ static const struct flag_def flags_service_logs[] = {
     {"f", FLAG_BOOL, NULL, "Go on with the lines that come."},
 };
 
-static const struct flag_def flags_status[] = {FLAG_VERBOSE};
+static const struct flag_def flags_status[] = {FLAG_VERBOSE, FLAG_JSON, FLAG_TEMPLATE};
 
 #define HELP_GROUP(words, what)                                                                    \
     .name = words, .usage = words " <subcommand> [options] [args]", .synopsis = what,              \
@@ -256,7 +276,7 @@ static const struct flag_def flags_status[] = {FLAG_VERBOSE};
         .help = "  Makes the server that is asked join the gossip of the servers given, in any\n"  \
                 "  region: that is how regions federate. One that answers is enough; the others\n" \
                 "  are found by gossip.",                                                          \
-        .examples = "steppe server join 127.0.2.1:4648\nsteppe server join -check 127.0.2.1",        \
+        .examples = "steppe server join 127.0.2.1:4648\nsteppe server join -check 127.0.2.1",      \
         .flags_title = "Server Join Options", CLI_FLAGS(flags_server_join),                        \
         .options = CLI_CLIENT | CLI_NO_NAMESPACE | (more), .run = cmd_server_join                  \
     }
@@ -410,6 +430,28 @@ static const struct flag_def flags_status[] = {FLAG_VERBOSE};
         CLI_FLAGS(flags_eval_status), .options = CLI_CLIENT | (more), .run = cmd_eval_status       \
     }
 
+#define NODE_CONFIG(words, more)                                                                   \
+    {                                                                                              \
+        .name = words, .help_name = "node config", .usage = "node config [options] [<addr>...]",   \
+        .synopsis = "View or modify client configuration details",                                 \
+        .help = "  Lists or replaces the servers of the client agent that is asked.",              \
+        .examples = "steppe node config -servers -address=http://127.0.1.11:4646",                 \
+        .flags_title = "Node Config Options", CLI_FLAGS(flags_node_config),                        \
+        .options = CLI_CLIENT | CLI_NO_NAMESPACE | (more), .run = cmd_node_config                  \
+    }
+
+/* Nomad's, and not there yet; `instead` is a sentence about what does (part of) the work now. */
+#define NOT_YET(words, instead)                                                                    \
+    {                                                                                              \
+        .name = words, .usage = words, .synopsis = "Not part of this release",                     \
+        .help = "  Not part of this release yet. " instead, .options = CLI_RAW | CLI_HIDDEN,       \
+        .run = cmd_not_yet                                                                         \
+    }
+
+#define JOB_PLAN "`steppe job validate` checks a job file."
+#define NODE_DRAIN                                                                                 \
+    "`steppe node eligibility -disable` keeps new allocations away, `alloc stop` moves one."
+
 #define SERVICE_ACTION(word, what, text)                                                           \
     {                                                                                              \
         .name = "service " word, .usage = "service " word " [options] <name>", .synopsis = what,   \
@@ -462,13 +504,32 @@ const struct cli_command cli_commands[] = {
      .synopsis = "Print a shell completion script",
      .help = "  Prints the completion of all commands and flags for a shell.",
      .examples = "steppe completion bash > /etc/bash_completion.d/steppe", .run = cmd_completion},
+    {HELP_GROUP("deployment", "Interact with deployments"), .options = CLI_GROUP,
+     .help = "  This command groups subcommands for deployments: how an update of a job goes on.",
+     .examples = "steppe deployment list\nsteppe deployment status <deployment-id>"},
+    {.name = "deployment list", .usage = "deployment list [options]",
+     .synopsis = "List all deployments", .help = "  Lists the deployments of all jobs.",
+     .examples = "steppe deployment list -region=east", .flags_title = "List Options",
+     CLI_FLAGS(flags_deployment), .options = CLI_CLIENT, .run = cmd_deployment_list},
+    {.name = "deployment status", .usage = "deployment status [options] <deployment>",
+     .synopsis = "Display the status of a deployment",
+     .help = "  Prints one deployment, named by its ID or an unambiguous beginning of it.",
+     .examples = "steppe deployment status 149d16aa", .flags_title = "Status Options",
+     CLI_FLAGS(flags_deployment), .options = CLI_CLIENT, .run = cmd_deployment_status},
     {HELP_GROUP("eval", "Interact with evaluations"), .options = CLI_GROUP,
-     .help = "  This command groups subcommands for interacting with evaluations."},
+     .help = "  This command groups subcommands for interacting with evaluations.",
+     .examples = "steppe eval status <eval-id>"},
     EVAL_STATUS("eval status", 0),
     EVAL_STATUS("eval-status", CLI_HIDDEN),
     {HELP_GROUP("job", "Interact with jobs"), .options = CLI_GROUP | CLI_COMMON,
      .help = "  This command groups subcommands for interacting with jobs.",
      .examples = "steppe job run <path>\nsteppe job status <name>\nsteppe job stop <name>"},
+    {.name = "job deployments", .usage = "job deployments [options] <job>",
+     .synopsis = "List deployments for a job",
+     .help = "  Lists the deployments of a job, or prints the newest one.",
+     .examples = "steppe job deployments example\nsteppe job deployments -latest example",
+     .flags_title = "Deployments Options", CLI_FLAGS(flags_job_deployments), .options = CLI_CLIENT,
+     .run = cmd_job_deployments},
     {.name = "job eval", .usage = "job eval [options] <job>",
      .synopsis = "Force an evaluation for the job",
      .help = "  Has the scheduler look at a job again, though nothing about it changed.",
@@ -495,6 +556,7 @@ const struct cli_command cli_commands[] = {
      .help = "  This command groups subcommands for interacting with nodes: the machines that\n"
              "  run jobs.",
      .examples = "steppe node status <node-id>\nsteppe node eligibility -disable <node-id>"},
+    NODE_CONFIG("node config", 0),
     {.name = "node eligibility", .usage = "node eligibility [options] <node>",
      .synopsis = "Toggle scheduling eligibility for a given node",
      .help = "  Says whether new allocations may come to a node; what runs there stays.",
@@ -503,7 +565,8 @@ const struct cli_command cli_commands[] = {
      .options = CLI_CLIENT | CLI_NO_NAMESPACE, .run = cmd_node_eligibility},
     NODE_STATUS("node status", 0),
     {HELP_GROUP("operator", "Provides cluster-level tools for operators"), .options = CLI_GROUP,
-     .help = "  Tools for the operator of a cluster. Use them with care: some can harm it."},
+     .help = "  Tools for the operator of a cluster. Use them with care: some can harm it.",
+     .examples = "steppe operator raft list-peers\nsteppe operator metrics"},
     {.name = "operator api", .usage = "operator api [options] <path>",
      .synopsis = "Query the HTTP API",
      .help = "  GETs a path of the HTTP API and prints the answer as it comes.",
@@ -598,9 +661,8 @@ const struct cli_command cli_commands[] = {
                    "  Stops a service until `steppe service start` or the node's next start."),
     {.name = "status", .usage = "status [options] <identifier>",
      .synopsis = "Display the status output for a resource",
-     .help = "  Finds out what an identifier means (a job, a node, an evaluation,\n"
-             "  an allocation) and prints its\n"
-             "  status. Without one it lists the jobs.",
+     .help = "  Finds out what an identifier means (a job, a node, an evaluation, an allocation,\n"
+             "  a deployment) and prints its status. Without one it lists the jobs.",
      .examples = "steppe status\nsteppe status -region=east\nsteppe status example",
      .flags_title = "Status Options", CLI_FLAGS(flags_status),
      .flag_error = "Error parsing arguments: ",
@@ -614,6 +676,14 @@ const struct cli_command cli_commands[] = {
      .help = "  Forgets jobs, evaluations, allocations and nodes that have ended, now.",
      .examples = "steppe system gc -region=east", .options = CLI_CLIENT | CLI_NO_NAMESPACE,
      .run = cmd_system_gc},
+    {HELP_GROUP("system reconcile", "Perform system reconciliation tasks"), .options = CLI_GROUP,
+     .help = "  This command groups subcommands that mend what the servers count.",
+     .examples = "steppe system reconcile summaries"},
+    {.name = "system reconcile summaries", .usage = "system reconcile summaries [options]",
+     .synopsis = "Reconciles the summaries of all registered jobs",
+     .help = "  Counts the allocations of all jobs anew.",
+     .examples = "steppe system reconcile summaries -region=east",
+     .options = CLI_CLIENT | CLI_NO_NAMESPACE, .run = cmd_system_reconcile},
     {.name = "version", .usage = "version", .synopsis = "Prints the Steppe version",
      .help = "  Prints the version.", .run = cmd_version},
 
@@ -631,6 +701,39 @@ const struct cli_command cli_commands[] = {
     SERVER_FORCE_LEAVE("server-force-leave", CLI_HIDDEN),
     SERVER_JOIN("server-join", CLI_HIDDEN),
     SERVER_MEMBERS("server-members", CLI_HIDDEN),
+    NODE_CONFIG("client-config", CLI_HIDDEN),
+
+    /* Not there yet. */
+    NOT_YET("acl", "Nobody checks tokens yet."),
+    NOT_YET("alloc exec", "`steppe alloc fs` and `alloc logs` show what a task left."),
+    NOT_YET("deployment fail", ""),
+    NOT_YET("deployment pause", ""),
+    NOT_YET("deployment promote", ""),
+    NOT_YET("deployment resume", ""),
+    NOT_YET("deployment unblock", ""),
+    NOT_YET("exec", "`steppe alloc fs` and `alloc logs` show what a task left."),
+    NOT_YET("job dispatch", ""),
+    NOT_YET("job periodic", ""),
+    NOT_YET("job plan", JOB_PLAN),
+    NOT_YET("job promote", ""),
+    NOT_YET("job revert", "`steppe job inspect -version=N` prints an earlier job, for `job run`."),
+    NOT_YET("job scale", "Change the count in the job file and `steppe job run` it."),
+    NOT_YET("job scaling-events", "`steppe job history` lists the versions of a job."),
+    NOT_YET("license", ""),
+    NOT_YET("monitor", "`steppe service logs` prints what the services of a node log."),
+    NOT_YET("namespace", "The only namespace is \"default\"."),
+    NOT_YET("node drain", NODE_DRAIN),
+    NOT_YET("node-drain", NODE_DRAIN),
+    NOT_YET("operator autopilot", ""),
+    NOT_YET("operator debug", ""),
+    NOT_YET("operator snapshot", ""),
+    NOT_YET("plan", JOB_PLAN),
+    NOT_YET("plugin", ""),
+    NOT_YET("quota", ""),
+    NOT_YET("scaling", ""),
+    NOT_YET("sentinel", ""),
+    NOT_YET("ui", "There is no web page yet."),
+    NOT_YET("volume", ""),
 };
 /* clang-format on */
 const size_t cli_commands_len = ARRAY_LEN(cli_commands);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/strbuf.h"
@@ -42,30 +43,53 @@ static int job_file_read(int fd, struct strbuf *b)
     }
 }
 
-static int job_file_text(struct cli *cli, const char *path, struct strbuf *b)
+static int job_file_refuse(struct cli *cli, const char *path, const char *why)
 {
     _cleanup_(freep) char *quoted = text_quote(path);
+
+    ui_error(cli, "Error getting job struct: Error getting jobfile from %s: %s", quoted, why);
+    return -EIO;
+}
+
+/* The same with an errno and what was tried. */
+static int job_file_failed(struct cli *cli, const char *path, const char *what, int err)
+{
+    _cleanup_(freep) char *text = job_file_errno(err);
+    _cleanup_(freep) char *why = xasprintf("%s %s: %s", what, path, text);
+
+    return job_file_refuse(cli, path, err == EFBIG ? "larger than a job file may be" : why);
+}
+
+static int job_file_download(struct cli *cli, const char *url, struct strbuf *b)
+{
+    _cleanup_(freep) char *why = NULL;
+    int r = client_download(url, b, &why);
+
+    if (r == -EFBIG)
+        return job_file_failed(cli, url, "read", EFBIG);
+    return r < 0 ? job_file_refuse(cli, url, why) : 0;
+}
+
+static int job_file_text(struct cli *cli, const char *path, struct strbuf *b)
+{
     bool is_stdin = strcmp(path, "-") == 0;
-    int fd = is_stdin ? fileno(cli->in) : open(path, O_RDONLY | O_CLOEXEC), r;
+    struct stat st;
+    int fd, r;
 
-    if (fd < 0) {
-        _cleanup_(freep) char *why = job_file_errno(errno);
-
-        ui_error(cli,
-                 "Error getting job struct: Error getting jobfile from %s: source path error: stat "
-                 "%s: %s",
-                 quoted, path, why);
-        return -ENOENT;
+    if (strncmp(path, "http://", 7) == 0 || strncmp(path, "https://", 8) == 0)
+        return job_file_download(cli, path, b);
+    fd = is_stdin ? fileno(cli->in) : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return job_file_failed(cli, path, "source path error: stat", errno);
+    if (!is_stdin && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+        r = job_file_refuse(cli, path, "source path must be a file");
+    else {
+        r = job_file_read(fd, b);
+        if (r < 0)
+            (void)job_file_failed(cli, path, "read", -r);
     }
-    r = job_file_read(fd, b);
     if (!is_stdin)
         close(fd);
-    if (r < 0) {
-        _cleanup_(freep) char *why = job_file_errno(-r);
-
-        ui_error(cli, "Error getting job struct: Error getting jobfile from %s: read %s: %s",
-                 quoted, path, r == -EFBIG ? "larger than a job file may be" : why);
-    }
     return r;
 }
 

@@ -287,6 +287,60 @@ int client_call_text(struct client *c, const char *method, const char *path, con
     return r;
 }
 
+int client_download(const char *url, struct strbuf *out, char **ret_error)
+{
+    const struct client_conf conf = {.address = url,
+                                     .region = "",
+                                     .namespace = "",
+                                     .token = "",
+                                     .http_auth = "",
+                                     .ca_cert = "",
+                                     .ca_path = "",
+                                     .client_cert = "",
+                                     .client_key = "",
+                                     .tls_server_name = ""};
+    const char *host = strstr(url, "://");
+    struct client_params none = {0};
+    struct transfer t = {0};
+    struct client c;
+    struct errtext e;
+    long status = 0;
+    CURLcode code;
+    int r;
+
+    if (!host || client_init(&c, &conf, &e) < 0) {
+        *ret_error = xstrdup(host ? e.text : "no address");
+        return -EINVAL;
+    }
+    t.easy = c.curl = curl_easy_init();
+    if (!t.easy) {
+        *ret_error = xstrdup("cannot start libcurl");
+        client_fini(&c);
+        return -ENOMEM;
+    }
+    host += strlen("://");
+    transfer_init(&t, &c, "GET", host + strcspn(host, "/?#"), &none, NULL);
+    curl_easy_setopt(t.easy, CURLOPT_FOLLOWLOCATION, 1L);
+    curl_easy_setopt(t.easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(t.easy, CURLOPT_MAXREDIRS, 10L);
+    strbuf_fini(&t.body);
+    t.body = *out; /* with its bound */
+    code = curl_easy_perform(t.easy);
+    *out = t.body;
+    t.body = STRBUF_INIT;
+    curl_easy_getinfo(t.easy, CURLINFO_RESPONSE_CODE, &status);
+    r = code != CURLE_OK ? transfer_result(&t, &c, code, ret_error) : 0;
+    if (t.too_large) {
+        r = -EFBIG;
+    } else if (r == 0 && status != 200) {
+        *ret_error = xasprintf("bad response code: %ld", status);
+        r = -EPROTO;
+    }
+    transfer_fini(&t);
+    client_fini(&c);
+    return r;
+}
+
 /* A stream on its way to its reader. */
 struct stream {
     struct transfer t;

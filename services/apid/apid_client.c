@@ -301,11 +301,17 @@ static void alloc_signal(struct apid_req *r, steppe_ClientCall *call)
     pb_release(steppe_AllocSignalRequest_fields, &m);
 }
 
+static void alloc_not_yet(struct apid_req *r, steppe_ClientCall *call)
+{
+    (void)call;
+    apid_error(r, 501, "%s is not part of this release", strrchr(r->path, '/') + 1);
+}
+
 static const struct {
     const char *name;
     void (*fn)(struct apid_req *r, steppe_ClientCall *call);
-} alloc_parts[] = {
-    {"stats", alloc_stats}, {"restart", alloc_restart}, {"signal", alloc_signal}, {"gc", alloc_gc}};
+} alloc_parts[] = {{"stats", alloc_stats}, {"restart", alloc_restart}, {"signal", alloc_signal},
+                   {"gc", alloc_gc},       {"exec", alloc_not_yet},    {"snapshot", alloc_not_yet}};
 
 void apid_client_allocation(struct apid_req *r)
 {

@@ -15,6 +15,12 @@
 #define ANY       (APID_GET | WRITE | APID_DELETE)
 #define ANY_OTHER (ANY | APID_OTHER)
 
+/* What people who know Nomad will try: a text says more than an empty 404. */
+static void not_yet(struct apid_req *r)
+{
+    apid_error(r, 501, "%s is not part of this release", r->path);
+}
+
 /* clang-format off */
 static const struct apid_route routes[] = {
     /* path                           methods          handler                 or a plain read: RPC, item type, list */
@@ -57,6 +63,19 @@ static const struct apid_route routes[] = {
     {"/v1/system/reconcile/summaries", APID_PUT,       apid_system_reconcile},
     {"/v1/metrics",                   APID_GET,        apid_metrics},
     {"/ui/",                          APID_GET,        apid_ui},
+    /* Nomad's, and not there yet */
+    {"/v1/acl/",                      ANY_OTHER,       not_yet},
+    {"/v1/agent/monitor",             ANY_OTHER,       not_yet},
+    {"/v1/event/stream",              ANY_OTHER,       not_yet},
+    {"/v1/namespace",                 ANY_OTHER,       not_yet},
+    {"/v1/namespace/",                ANY_OTHER,       not_yet},
+    {"/v1/namespaces",                ANY_OTHER,       not_yet},
+    {"/v1/operator/autopilot/",       ANY_OTHER,       not_yet},
+    {"/v1/operator/snapshot",         ANY_OTHER,       not_yet},
+    {"/v1/plugins",                   ANY_OTHER,       not_yet},
+    {"/v1/scaling/",                  ANY_OTHER,       not_yet},
+    {"/v1/search/fuzzy",              ANY_OTHER,       not_yet},
+    {"/v1/volumes",                   ANY_OTHER,       not_yet},
 };
 /* clang-format on */
 

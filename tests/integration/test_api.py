@@ -450,6 +450,13 @@ class Errors(steppe.TestCase):
             self.assertStatus(self.s.request(method, path), 405, 'Invalid method')
         self.assertEqual(self.s.request('HEAD', '/v1/jobs').status, 405)
 
+    def test_not_there_yet(self):
+        for path in ('/v1/namespaces', '/v1/operator/autopilot/configuration', '/v1/operator/snapshot', '/v1/agent/monitor',
+                     '/v1/acl/policies', '/v1/scaling/policies', '/v1/event/stream', '/v1/search/fuzzy'):
+            self.assertStatus(self.s.get(path), 501, path + ' is not part of this release')
+        r = self.s.get('/v1/client/allocation/12345678-1234-1234-1234-123456789abc/exec')
+        self.assertStatus(r, 501, 'exec is not part of this release')
+
     def test_paths(self):
         for path in ('/v1/nonsense', '/v1/jobs/', '/v2/jobs', '/v1', '/v1/regions/'):
             self.assertStatus(self.s.get(path), 404)

@@ -205,7 +205,7 @@ class Files(Cli):
     def test_folder_as_job_file(self):
         r = self.cli('job', 'validate', self.dir)
         self.assertEqual(r.rc, 1)
-        self.assertIn('is a directory', r.err)
+        self.assertIn('source path must be a file', r.err)
 
     def test_reference_jobs(self):
         """Exactly the JSON that the official CLI prints."""
@@ -266,6 +266,23 @@ class Words(Cli):
                          (('job', 'run', '-h'), 0)):
             self.assertEqual(self.cli(*args).rc, rc, args)
 
+    def test_not_there_yet(self):
+        for args, rc, text in ((('job', 'plan', 'x.nomad'), 255, '`steppe job validate` checks a job file.'),
+                               (('plan', '-diff=false', 'x'), 255, 'validate'),
+                               (('node', 'drain', '-enable', 'ab'), 1, 'node eligibility -disable'),
+                               (('operator', 'autopilot', 'get-config'), 1, ''), (('monitor',), 1, 'service logs')):
+            r = self.cli(*args)
+            self.assertEqual((r.rc, r.out), (rc, ''), args)
+            self.assertIn('Not part of this release yet.', r.err)
+            self.assertIn(text, r.err)
+        r = self.cli('job', 'plan', '-h')
+        self.assertEqual((r.rc, r.err), (0, ''))
+        self.assertTrue(r.out.startswith('Usage: steppe job plan\n'), r.out)
+
+    def test_every_help_has_an_example(self):
+        for args in (('job', 'run'), ('eval',), ('operator',), ('deployment', 'status'), ('system', 'reconcile', 'summaries')):
+            self.assertIn('\nExamples:\n', self.cli(*args, '-help').out, args)
+
     def test_suggestion(self):
         r = self.cli('server', 'membrs')
         self.assertIn('Unknown command "steppe server membrs". Did you mean this?\n\n      steppe server members\n', r.err)
@@ -289,6 +306,9 @@ class Words(Cli):
         self.assertEqual(complete('steppe', 'job', 'run', '-det'), ['-detach'])
         self.assertIn('-region=', complete('steppe', 'job', 'run', '-detach', '-re'))
         self.assertEqual(complete('steppe', 'operator', 'raft', 'l'), ['list-peers'])
+        self.assertNotIn('-dev', complete('steppe', 'agent-info', '-'))
+        self.assertIn('-json', complete('steppe', 'agent-info', '-'))
+        self.assertNotIn('plan', complete('steppe', 'job', ''))
 
 
 if __name__ == '__main__':

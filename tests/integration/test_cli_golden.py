@@ -223,6 +223,13 @@ SEARCH = {'Matches': {'jobs': ['sleeper'], 'nodes': [], 'allocs': None}, 'Trunca
 REGISTERED = {'EvalID': EVAL, 'EvalCreateIndex': 9, 'JobModifyIndex': 9, 'Warnings': '', 'Index': 9}
 DEREGISTER = 'DELETE /v1/job/sleeper?global=%s&namespace=default&purge=%s'
 
+DEPLOYED = api('v1_deployments')
+CANARY = dict(DEPLOYED[0], ID='2a9d16aa-8aff-757d-9e24-2907e76eb59a', Status='running', StatusDescription='', TaskGroups={
+    'g': dict(DEPLOYED[0]['TaskGroups']['g'], AutoRevert=True, DesiredCanaries=2), 'h': dict(
+        DEPLOYED[0]['TaskGroups']['g'], ProgressDeadline=0)})
+HAS_ONE = {'/v1/deployments?prefix=149d16aa': DEPLOYED, '/v1/deployment/' + DEPLOYED[0]['ID']: DEPLOYED[0]}
+OF_SLEEPER = '/v1/job/sleeper/%s'
+
 KEYRING = {'Messages': {}, 'Keys': {'aGVsbG8=': 2, 'd29ybGQ=': 2}, 'NumNodes': 2}
 
 # name, command line, {"[METHOD ]path": answer, Raw text, or (status, text)}, standard input
@@ -405,6 +412,55 @@ CASES = [
         '/v1/evaluation/%s/allocations' % EVAL: [dict(api('v1_evaluation_ID_allocations')[0], CreateIndex=15)]}),
     ('eval-monitor-404', 'eval status -monitor ' + EVAL, {
         '/v1/evaluations?prefix=' + EVAL: [api('v1_evaluation_ID')], '/v1/evaluation/' + EVAL: (404, 'eval not found')}),
+    ('deployment-list', 'deployment list', {'/v1/deployments': DEPLOYED + [CANARY]}),
+    ('deployment-list-none', 'deployment list -region=east', {'/v1/deployments?region=east': []}),
+    ('deployment-list-verbose', 'deployment list -verbose', {'/v1/deployments': DEPLOYED}),
+    ('deployment-list-500', 'deployment list', {'/v1/deployments': (500, 'No path to region')}),
+    ('deployment-list-t', 'deployment list -t {{{{range.}}}}{{{{.Status}}}};{{{{end}}}}', {'/v1/deployments': DEPLOYED}),
+    ('deployment-list-args', 'deployment list x', {}),
+    ('deployment-status', 'deployment status 149d16aa', HAS_ONE),
+    ('deployment-status-verbose', 'deployment status -verbose 149d16aa8', HAS_ONE),
+    ('deployment-status-id', 'deployment status ' + DEPLOYED[0]['ID'], HAS_ONE),
+    ('deployment-status-canary', 'deployment status 2a', {'/v1/deployments?prefix=2a': [CANARY]}),
+    ('deployment-status-many', 'deployment status 14', {'/v1/deployments?prefix=14': DEPLOYED + [CANARY]}),
+    ('deployment-status-zz', 'deployment status ff', {'/v1/deployments?prefix=ff': []}),
+    ('deployment-status-letter', 'deployment status f', {}),
+    ('deployment-status-none', 'deployment status', {'/v1/deployments': DEPLOYED}),
+    ('deployment-status-t', 'deployment status -t {{{{.Status}}}} 149d16aa', HAS_ONE),
+    ('deployment-status-both', 'deployment status -json -t x 149d16aa', HAS_ONE),
+    ('deployment-status-args', 'deployment status a b', {}),
+    ('job-deployments', 'job deployments sleeper', dict(SLEEPER, **{
+        OF_SLEEPER % 'deployments?all=false': DEPLOYED, OF_SLEEPER % 'deployments?all=false&namespace=default': DEPLOYED})),
+    ('job-deployments-all', 'job deployments -all -verbose sleeper', dict(SLEEPER, **{
+        OF_SLEEPER % 'deployments?all=true': DEPLOYED, OF_SLEEPER % 'deployments?all=true&namespace=default': DEPLOYED})),
+    ('job-deployments-latest', 'job deployments -latest sleeper', dict(SLEEPER, **{
+        OF_SLEEPER % 'deployment': DEPLOYED[0], OF_SLEEPER % 'deployment?namespace=default': DEPLOYED[0]})),
+    ('job-deployments-latest-none', 'job deployments -latest sleeper', dict(SLEEPER, **{
+        OF_SLEEPER % 'deployment': None, OF_SLEEPER % 'deployment?namespace=default': None})),
+    ('job-deployments-none', 'job deployments sleeper', dict(SLEEPER, **{
+        OF_SLEEPER % 'deployments?all=false': [], OF_SLEEPER % 'deployments?all=false&namespace=default': []})),
+    ('job-deployments-500', 'job deployments sleeper', SLEEPER),
+    ('job-deployments-zz', 'job deployments zz', {'/v1/jobs?prefix=zz': []}),
+    ('job-deployments-args', 'job deployments', {}),
+    ('node-config', 'node config -servers', {'/v1/agent/servers': ['127.0.2.1:4647', '127.0.2.2:4647']}),
+    ('node-config-501', 'node config -servers', {'/v1/agent/servers': (501, 'Invalid method')}),
+    ('node-config-none', 'node config', {}),
+    ('node-config-update', 'node config -update-servers a:4647 b', {'PUT /v1/agent/servers?address=a%3A4647&address=b': ''}),
+    ('node-config-update-400', 'node config -update-servers a', {'PUT /v1/agent/servers?address=a': (400, 'no')}),
+    ('node-config-update-none', 'node config -update-servers', {}),
+    ('reconcile', 'system reconcile summaries', {'PUT /v1/system/reconcile/summaries': ''}),
+    ('reconcile-500', 'system reconcile summaries', {'PUT /v1/system/reconcile/summaries': (500, 'no')}),
+    ('job-run-folder', 'job run -hcl1 {folder}', {}),
+    ('job-run-url', 'job run -hcl1 -detach {url}/demo.nomad?x=y', {
+        '/demo.nomad?x=y': Raw(steppe.job_hcl('demo', 'east')), 'PUT /v1/jobs?region=east': REGISTERED}),
+    ('job-run-url-404', 'job run -hcl1 {url}/demo.nomad', {'/demo.nomad': (404, 'no')}),
+    ('job-run-url-refused', 'job run -hcl1 http://127.0.0.1:1/demo.nomad', {}),
+    ('bad-ca-cert', 'status -ca-cert=/nonexistent.pem', {}),
+    ('bad-ca-path', 'status -ca-path=/nonexistent', {}),
+    ('bad-ca-file', 'node status -ca-cert={job}', {}),
+    ('bad-client-cert', 'status -client-cert=/nonexistent.pem -client-key=/nonexistent.key', {}),
+    ('bad-client-half', 'job status -client-cert={job}', {}),
+    ('bad-client-pem', 'job status -client-cert={job} -client-key={job}', {}),
     ('bad-address', 'status -address=127.0.0.1:4646', {}),
     ('bad-scheme', 'node status -address=localhost:4646', {}),
     ('refused', 'job status -address=http://127.0.0.1:1 -region=a/b x', {}),
@@ -453,13 +509,17 @@ class CliGolden(unittest.TestCase):
         with Player(by_table(routes)) as p:
             env = steppe.cli_env('127.0.0.1')
             env['NOMAD_ADDR'] = env['STEPPE_ADDR'] = p.url
-            argv = [x.format(job=self.job, invalid=self.invalid) for x in command.split()]
+            argv = [x.format(job=self.job, invalid=self.invalid, folder=os.path.dirname(self.job), url=p.url)
+                    for x in command.split()]
             r = steppe.run([steppe.agent_binary()[0]] + argv, env=env, stdin=stdin)
+            r = steppe.Result(r.rc, r.out.replace(p.url, 'URL'), r.err.replace(p.url, 'URL'))
             asked = requests_text(p.asked)
         if name.startswith('alloc-'):  # we need not know whether the node answers by itself
             asked = NODE_ASKED.sub('', asked + '\n').rstrip('\n')
-        r = steppe.Result(r.rc, r.out.replace(self.job, 'demo.nomad'), r.err.replace(self.job, 'demo.nomad'))
-        text = transcript.format_result(['steppe'] + command.format(job='demo.nomad', invalid='invalid.nomad').split(), r) + asked + '\n'
+        for path, word in ((self.job, 'demo.nomad'), (os.path.dirname(self.job), 'FOLDER')):
+            r = steppe.Result(r.rc, r.out.replace(path, word), r.err.replace(path, word))
+        shown = command.format(job='demo.nomad', invalid='invalid.nomad', folder='FOLDER', url='URL')
+        text = transcript.format_result(['steppe'] + shown.split(), r) + asked + '\n'
         text = transcript.AGO.sub('<ago>', text).replace("try 'nomad ", "try 'steppe ")
         self.compare(os.path.join(FOLDER, name + '.txt'), text)
 
