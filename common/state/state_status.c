@@ -66,12 +66,19 @@ int state_status_writer_new(const char *path, struct state_status_writer **ret, 
 {
     char *tmp = xasprintf("%s.new", path);
     int fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    static const uint8_t zeros[STATUS_PAGE_SIZE];
     struct state_status_writer *w;
     struct status_page *page = NULL;
+    ssize_t n = 0;
     int r = 0;
 
-    if (fd >= 0 && ftruncate(fd, STATUS_PAGE_SIZE) == 0)
+    /* Written, not only made as long: a page that a full disk has no room for is a SIGBUS later. */
+    if (fd >= 0)
+        n = write(fd, zeros, sizeof(zeros));
+    if (n == (ssize_t)sizeof(zeros))
         page = status_map(fd, true);
+    else if (n > 0)
+        errno = ENOSPC;
     if (page) {
         atomic_store(&page->version, STATUS_VERSION);
         atomic_store(&page->magic, STATUS_MAGIC);

@@ -21,8 +21,9 @@
 #include "base/prng.h"
 
 #define LMDB_FORMAT      "5"
-#define LMDB_READERS_MAX 1022 /* slots: all threads of all processes on the node */
-#define LMDB_POOL_MAX    64   /* ended read transactions kept for the next reader */
+#define LMDB_READERS_MAX 1022  /* slots: all threads of all processes on the node */
+#define LMDB_LOCK_SIZE   65536 /* what LMDB takes for as many, here */
+#define LMDB_POOL_MAX    64    /* ended read transactions kept for the next reader */
 #define LMDB_CLEAN       "clean"
 #define LMDB_SETS        2
 #define LMDB_PIECE_BYTES (1u << 20) /* of a transaction that replaces everything */
@@ -465,6 +466,30 @@ static int lmdb_open_tables(struct lmdb_store *s)
     return rc == MDB_NOTFOUND ? -ENOENT : lmdb_err(rc);
 }
 
+/*
+ * Room on the disk for the table of readers. LMDB maps it and makes the file as long as it needs,
+ * with holes: on a full disk the first word written there would be a SIGBUS. What a file system
+ * without fallocate() does stays as it is.
+ */
+static int lmdb_reserve_lock(const char *folder)
+{
+    char *path = xasprintf("%s/lock.mdb", folder);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    struct stat st;
+    int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
+
+    free(path);
+    if (r == 0) {
+        off_t size = st.st_size ? st.st_size : (off_t)LMDB_LOCK_SIZE;
+
+        if (fallocate(fd, 0, 0, size) < 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+            r = -errno;
+    }
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
 static int lmdb_open_env(struct lmdb_store *s, const struct store_lmdb_options *o)
 {
     unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (o->read_only ? MDB_RDONLY : MDB_NOSYNC);
@@ -581,7 +606,9 @@ static int lmdb_open_writer(const struct store_lmdb_options *o, bool keep, struc
             return r;
     }
     s = lmdb_new(false);
-    r = lmdb_open_env(s, o);
+    r = lmdb_reserve_lock(o->path);
+    if (r == 0)
+        r = lmdb_open_env(s, o);
     if (r == 0)
         r = keep ? lmdb_check(s, o->group) : lmdb_stamp(s, o->group);
     if (r == 0)

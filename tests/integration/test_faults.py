@@ -6,16 +6,16 @@ import http.client
 import itertools
 import os
 import re
+import shutil
 import signal
-import struct
 import subprocess
 import sys
 import threading
 import time
 import unittest
-import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import faults  # noqa: E402
 import steppe  # noqa: E402
 from steppe import job, wait_for  # noqa: E402
 
@@ -308,6 +308,48 @@ class Disk(FaultCase):
         s.wait_leader()
         self.assertNothingLost(s, load)
 
+    @unittest.skipIf(steppe.is_nomad(), 'our services')
+    def test_every_service_on_a_full_disk(self):
+        """Each ends with a clear error and is there again when there is room; raftd also without its state."""
+        r = self.cluster.region('west', clients=1, start=False)
+        for n in r.nodes:
+            if not faults.small_disk(n, 96, self.addCleanup):
+                self.skipTest('cannot mount a small file system')
+            self.addCleanup(n.kill)
+            n.start(wait=False)
+        for n in r.nodes:
+            n.wait_http(30)
+        s = r.server
+        s.wait_leader()
+        s.wait_nodes(1)
+        with Loader([s]) as load:
+            load.wait_acks(5)
+        ballast = {n: os.path.join(n.data_dir, 'ballast') for n in r.nodes}
+        for lost in (False, True):
+            before = {n: n.services() for n in r.nodes}
+            for n in r.nodes:
+                os.kill(n.proc.pid, signal.SIGSTOP)
+                for name in before[n]:
+                    n.kill_service(name)
+            if lost:
+                shutil.rmtree(os.path.join(s.data_dir, 'server', 'state'))
+            for n in r.nodes:
+                faults.fill(ballast[n])
+                os.kill(n.proc.pid, signal.SIGCONT)
+            s.wait_log('ERROR raftd', 'No space left')
+            wait_for('the second try', lambda: s.log().count('ERROR raftd: ') >= 2, 60)
+            for n in r.nodes:
+                os.remove(ballast[n])
+            with Loader([s], prefix='again-%d' % lost) as again:
+                again.wait_acks(5, 60)
+            for x in (load, again):
+                self.assertNothingLost(s, x)
+            for n in r.nodes:
+                for name, pid in before[n].items():
+                    n.wait_service(name, pid, 60)
+                self.assertNotRegex(n.log(), r'signal (?!9 )')
+            wait_for('the client', lambda: [n['Status'] for n in s.get('/v1/nodes').json()] == ['ready'], 60)
+
     @staticmethod
     def wal_files(node):
         """The files of the raft log, the newest last."""
@@ -315,17 +357,6 @@ class Disk(FaultCase):
                  if os.path.isfile(f) and re.search(r'wal|seg|\.log$', os.path.relpath(f, node.data_dir))
                  and not f.endswith(('.mdb', '.tmp', 'raft.db'))]
         return sorted(files, key=lambda f: (os.path.getmtime(f), f))
-
-    @staticmethod
-    def wal_end(data):
-        """Where the last whole record ends: crc32 of what follows, length of the body, type, body."""
-        at = 0
-        while at + 9 <= len(data):
-            crc, body = struct.unpack_from('<II', data, at)
-            if at + 9 + body > len(data) or zlib.crc32(data[at + 4:at + 9 + body]) != crc:
-                break
-            at += 9 + body
-        return at
 
     @unittest.skipIf(steppe.is_nomad(), 'our log')
     def test_torn_tail(self):
@@ -338,7 +369,7 @@ class Disk(FaultCase):
             files = self.wal_files(s)
             self.assertTrue(files, 'found no log under ' + s.data_dir)
             with open(files[-1], 'r+b') as f:
-                f.seek(self.wal_end(f.read()))
+                f.seek(faults.wal_end(f.read()))
                 f.write(garbage)
             s.start()
             s.wait_leader()
@@ -355,7 +386,7 @@ class Disk(FaultCase):
         files = self.wal_files(s)
         self.assertTrue(files)
         with open(files[-1], 'r+b') as f:
-            middle = self.wal_end(f.read()) // 2
+            middle = faults.wal_end(f.read()) // 2
             self.assertGreater(middle, 1000)
             f.seek(middle)
             b = f.read(1)

@@ -250,6 +250,7 @@ class Node:
         self.conf_file = os.path.join(self.dir, 'node.hcl')
         self.log_file = os.path.join(self.dir, 'log')
         self.proc = None
+        self.wrapper, self.prefix = [], None  # what the agent is started with, and from, unless told
         self.log_start = self.log_checked = 0
         os.makedirs(self.dir, exist_ok=True)
 
@@ -290,6 +291,8 @@ class Node:
         if not os.path.exists(self.conf_file):
             self.write_conf()
         binary, extra_env = agent_binary()
+        if self.prefix:
+            binary, extra_env = os.path.join(self.prefix, 'bin', 'steppe'), {}
         env = dict(os.environ, **extra_env)
         for k in list(env):
             if k.startswith('NOMAD_') or k in ('STEPPE_ADDR', 'STEPPE_REGION'):
@@ -297,7 +300,7 @@ class Node:
         self.log_start = os.path.getsize(self.log_file) if os.path.exists(self.log_file) else 0
         with open(self.log_file, 'ab') as log:
             self.proc = subprocess.Popen(
-                list(wrapper) + [binary, 'agent', '-config=' + self.conf_file] + list(args),
+                list(wrapper or self.wrapper) + [binary, 'agent', '-config=' + self.conf_file] + list(args),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True,
                 cwd=self.dir)
         if wait:
@@ -520,6 +523,7 @@ class Cluster:
     def __init__(self):
         self.nodes = []
         self.net, self._lock = Cluster._take_net()
+        self.first = 127  # of the addresses
         # Short: a path of an ipc socket ends at 107 bytes.
         self.dir = tempfile.mkdtemp(prefix='st-', dir='/tmp')
         self._regions = 0
@@ -538,7 +542,7 @@ class Cluster:
         raise RuntimeError('no free block of loopback addresses')
 
     def addr(self, region_no, host):
-        return '127.%d.%d.%d' % (self.net, region_no, host)
+        return '%d.%d.%d.%d' % (self.first, self.net, region_no, host)
 
     def region(self, name, servers=1, clients=0, start=True, wait=True, client_args=None, **kw):
         """A region of servers and clients, all started (clients joined to the servers)."""
