@@ -76,12 +76,10 @@ void sched_failed(struct sched_ctx *c, struct sched_group *g)
 {
     if (g->failed) {
         g->failed->coalesced++;
-        sched_metric_short(g->failed);
         return;
     }
     g->failed = SCHED_NEW(c->arena, struct sched_metric);
     *g->failed = c->metric;
-    sched_metric_short(g->failed);
     /* The next search fills its own lists. */
     c->metric = (struct sched_metric){.arena = c->arena};
 }

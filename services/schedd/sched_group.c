@@ -4,14 +4,14 @@
 
 #include "sched_internal.h"
 
-#define PORTS_MAX 128 /* of a group; validation lets fewer through */
-
 /* ---- ports ---- */
 
 static void add_port(struct sched_group *g, const steppe_Port *p, bool fixed, int32_t task)
 {
-    if (g->ports_n == PORTS_MAX)
+    if (g->ports_n == IMAGE_USE_PORTS_MAX) {
+        g->too_many_ports = true;
         return;
+    }
     g->ports[g->ports_n++] = (struct sched_port_ask){.label = sched_text(p->label),
                                                      .host_network = sched_text(p->host_network),
                                                      .value = fixed ? p->value : 0,
@@ -33,7 +33,7 @@ static void add_networks(struct sched_ctx *c, struct sched_group *g)
 {
     const steppe_TaskGroup *tg = g->tg;
 
-    g->ports = SCHED_NEW_N(c->arena, struct sched_port_ask, PORTS_MAX);
+    g->ports = SCHED_NEW_N(c->arena, struct sched_port_ask, IMAGE_USE_PORTS_MAX);
     if (tg->networks_count) {
         const char *mode = sched_text(tg->networks[0].mode);
 

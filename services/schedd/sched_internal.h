@@ -57,6 +57,7 @@ struct sched_group {
     int32_t cores;        /* of all tasks */
     struct sched_port_ask *ports;
     size_t ports_n;
+    bool too_many_ports;      /* beyond IMAGE_USE_PORTS_MAX: fits nowhere */
     const char *network_mode; /* NULL: asks for no network */
     const steppe_Constraint **constraints;
     size_t constraints_n;

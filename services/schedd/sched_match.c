@@ -172,7 +172,7 @@ bool sched_operand(struct sched_regexps *re, const char *operand, const char *l,
 {
     operand = sched_text(operand);
     if (strcmp(operand, "!=") == 0 || strcmp(operand, "not") == 0)
-        return (!l || !r) ? l != r : strcmp(l, r) != 0;
+        return strcmp(sched_text(l), sched_text(r)) != 0; /* what is missing is empty here */
     if (strcmp(operand, "is_set") == 0)
         return l;
     if (strcmp(operand, "is_not_set") == 0)

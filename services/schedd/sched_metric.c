@@ -36,7 +36,6 @@ void sched_metric_reset(struct sched_metric *m)
     m->class_exhausted.n = m->dimension_exhausted.n = 0;
     m->top_n = 0;
     m->time_ns = 0;
-    m->short_cpu = m->short_memory = 0;
 }
 
 static void count(struct sched_metric *m, struct sched_counts *c, const char *text)
@@ -99,12 +98,6 @@ static int32_t count_of(const struct sched_counts *c, const char *text)
     return 0;
 }
 
-void sched_metric_short(struct sched_metric *m)
-{
-    m->short_cpu += count_of(&m->dimension_exhausted, "cpu") > 0;
-    m->short_memory += count_of(&m->dimension_exhausted, "memory") > 0;
-}
-
 /* ---- bytes ---- */
 
 static void encode_counts(struct strbuf *out, uint32_t tag, const struct sched_counts *c)
@@ -148,6 +141,14 @@ static void encode_scores(struct strbuf *out, const char *node_id, const struct 
     sched_pb_end(out, at);
 }
 
+/* What a task lacked in this dimension, of all placements that failed. */
+static uint64_t lacked(const struct sched_metric *m, const char *dimension, int32_t amount)
+{
+    int64_t n = count_of(&m->dimension_exhausted, dimension) > 0 ? (int64_t)m->coalesced + 1 : 0;
+
+    return (uint64_t)MIN(n * amount, (int64_t)INT32_MAX);
+}
+
 static void encode_short(const struct sched_metric *m, const steppe_TaskGroup *tg,
                          struct strbuf *out)
 {
@@ -159,9 +160,8 @@ static void encode_short(const struct sched_metric *m, const steppe_TaskGroup *t
 
         sched_pb_text(out, 1, tg->tasks[i].name);
         value = sched_pb_begin(out, 2);
-        sched_pb_u64_always(out, steppe_Resources_cpu_tag, (uint64_t)(m->short_cpu * r->cpu));
-        sched_pb_u64_always(out, steppe_Resources_memory_mb_tag,
-                            (uint64_t)(m->short_memory * r->memory_mb));
+        sched_pb_u64_always(out, steppe_Resources_cpu_tag, lacked(m, "cpu", r->cpu));
+        sched_pb_u64_always(out, steppe_Resources_memory_mb_tag, lacked(m, "memory", r->memory_mb));
         sched_pb_end(out, value);
         sched_pb_end(out, entry);
     }

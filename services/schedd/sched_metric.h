@@ -47,7 +47,8 @@ struct sched_counts {
 
 struct sched_metric {
     struct sched_arena *arena;
-    int32_t evaluated, filtered, exhausted, coalesced;
+    int32_t evaluated, filtered, exhausted;
+    int32_t coalesced; /* placements of the group that failed after this one, not tried any more */
     struct sched_counts class_filtered, constraint_filtered, class_exhausted, dimension_exhausted;
     struct {
         uint32_t node; /* slot */
@@ -55,8 +56,6 @@ struct sched_metric {
     } top[SCHED_TOP];
     unsigned top_n;
     int64_t time_ns;
-    /* Of a failed group: how often each task's cpu and memory were missing. */
-    int32_t short_cpu, short_memory;
 };
 
 /* Empties it for the next placement. */
@@ -65,8 +64,6 @@ void sched_metric_reset(struct sched_metric *m);
 void sched_metric_filter(struct sched_metric *m, const char *node_class, const char *text);
 void sched_metric_exhaust(struct sched_metric *m, const char *node_class, const char *text);
 void sched_metric_score(struct sched_metric *m, uint32_t node, const struct sched_scores *s);
-/* A placement of a group failed: what its tasks lacked. */
-void sched_metric_short(struct sched_metric *m);
 
 /* Appends the AllocMetric's fields. available: encoded nodes_available. tg: of a failed one. */
 void sched_metric_encode(const struct sched_metric *m, const struct image *im,

@@ -126,6 +126,10 @@ bool sched_net_offer(struct sched_ctx *c, const struct sched_group *g, const str
 {
     struct pick p = {.c = c, .n = n, .offers = offers};
 
+    if (g->too_many_ports) {
+        (void)err_set(e, 0, "network: more than %d ports", IMAGE_USE_PORTS_MAX);
+        return false;
+    }
     for (int fixed = 1; fixed >= 0; fixed--) {
         for (size_t i = 0; i < g->ports_n; i++) {
             if (g->ports[i].fixed != (fixed == 1))

@@ -34,7 +34,7 @@ static size_t escape_len(const char *p, bool in_class)
         return p[1] >= '0' && p[1] <= '7' ? 1 : 0;
     if (*p == '0')
         return 1;
-    if (!in_class && strchr("AbBzQE", *p))
+    if (!in_class && strchr("AbBz", *p))
         return 1;
     return ((unsigned char)*p < 0x80 && !((*p | 0x20) >= 'a' && (*p | 0x20) <= 'z') &&
             !(*p >= '0' && *p <= '9'))

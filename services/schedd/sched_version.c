@@ -64,14 +64,14 @@ static const char *parse_segments(struct version *v, const char *p)
     return p;
 }
 
-/* "-1.beta", "-beta", and, unless strict, "beta" alone. */
+/* "-1.beta", "-beta", and, unless strict, "beta" and "-" alone. */
 static const char *parse_pre(struct version *v, const char *p, bool strict)
 {
     const char *start = p;
 
     if (*p == '-' && (isalnum((unsigned char)p[1]) || p[1] == '-' || p[1] == '~'))
         start = p + 1;
-    else if (strict || !(isalpha((unsigned char)*p) || *p == '~'))
+    else if (strict || !(isalpha((unsigned char)*p) || *p == '~' || *p == '-'))
         return p;
     p = words(start);
     if (p) {

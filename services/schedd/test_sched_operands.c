@@ -33,6 +33,8 @@ START_TEST(test_operands)
         {"not", "a", "a", false},
         {"!=", NULL, "a", true},
         {"!=", NULL, NULL, false},
+        {"!=", NULL, "", false}, /* a Go map's zero value */
+        {"not", "", NULL, false},
         {"<", "10", "9", true}, /* texts, as Nomad 1.1 */
         {"<", "a", "a", false},
         {"<=", "a", "a", true},
@@ -143,6 +145,9 @@ START_TEST(test_versions)
         {"1", "> x", false, false},
         {"1", "> 1,", false, false},
         {"", "> 1", false, false},
+        {"1.2.3-", "< 2", false, true}, /* a pre-release called "-" */
+        {"1.2.3", "!= 1.2.3-", true, false},
+        {"1.2.3-.a", "> 1", false, true},
         {"99999999999999999999", "> 1", false, false},
         {"1.2.", "> 1", false, false},
     };
@@ -167,9 +172,9 @@ START_TEST(test_regexp_language)
         "(?i:a)b",    "a*?",         "\\bword\\B", "\\A\\z",   "x\\-y",      "{",
     };
     static const char *const bad[] = {
-        "(",     "a**",     "a++",     "(?=a)", "(?!a)", "(?<=a)", "(?<!a)", "(a)\\1",
-        "(?>a)", "(?R)",    "(?P=x)",  "(*F)",  "\\Ka",  "a?+",    "\\Z",    "(?<x>a)",
-        "[a",    "a{1001}", "a{2}{3}", "\\G",   "(?|a)", "\\",     "[\\",    "(?#x)",
+        "(",       "a**",    "a++",   "(?=a)", "(?!a)", "(?<=a)", "(?<!a)",  "(a)\\1", "(?>a)",
+        "(?R)",    "(?P=x)", "(*F)",  "\\Ka",  "a?+",   "\\Z",    "(?<x>a)", "[a",     "a{1001}",
+        "a{2}{3}", "\\G",    "(?|a)", "\\",    "[\\",   "(?#x)",  "\\E",     "a\\Eb",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(good); i++)

@@ -553,6 +553,34 @@ START_TEST(test_ports)
 }
 END_TEST
 
+/* All of many ports are given, and too many fit nowhere: none is left out silently. */
+START_TEST(test_many_ports)
+{
+    static steppe_Port dyn[IMAGE_USE_PORTS_MAX + 1];
+    static char labels[IMAGE_USE_PORTS_MAX + 1][8];
+    steppe_TaskGroup *g = world_group(&w, "g", 1);
+    steppe_NetworkResource net = {
+        .mode = (char *)"host", .dynamic_ports = dyn, .dynamic_ports_count = IMAGE_USE_PORTS_MAX};
+
+    for (unsigned i = 0; i <= IMAGE_USE_PORTS_MAX; i++) {
+        (void)snprintf(labels[i], sizeof(labels[i]), "p%u", i);
+        dyn[i] = (steppe_Port){labels[i], 0, 0, (char *)"default"};
+    }
+    g->networks = &net;
+    g->networks_count = 1;
+    nodes(1);
+    world_run(&w);
+    ck_assert_uint_eq(w.plan.place_count, 1);
+    ck_assert_uint_eq(w.plan.place[0].allocated_resources.shared.ports_count, IMAGE_USE_PORTS_MAX);
+    net.dynamic_ports_count++;
+    world_run(&w);
+    ck_assert_uint_eq(w.plan.place_count, 0);
+    world_finish(&w, false);
+    ck_assert_str_eq(failed_metric(&w, "g")->dimension_exhausted[0].key,
+                     "network: more than 256 ports");
+}
+END_TEST
+
 START_TEST(test_cores)
 {
     steppe_TaskGroup *g = world_group(&w, "g", 3);
@@ -672,6 +700,7 @@ static TCase *cases(void)
     tcase_add_test(t, test_penalty);
     tcase_add_test(t, test_sticky);
     tcase_add_test(t, test_ports);
+    tcase_add_test(t, test_many_ports);
     tcase_add_test(t, test_cores);
     tcase_add_test(t, test_preemption);
     tcase_add_test(t, test_preemption_spares);

@@ -260,7 +260,7 @@ class OneServer(Schedulers):
 
 
 class Goldens(Schedulers):
-    """Forty jobs on two nodes, against what a real Nomad 1.1.0's scheduler did (tests/tools/record_schedule.py): scores to
+    """Some eighty jobs on two nodes, against what a real Nomad 1.1.0's scheduler did (tests/tools/record_schedule.py): scores to
     nine digits, counters and texts of filters, what is queued and blocked."""
     count = 0
 
