@@ -144,7 +144,7 @@ void coord_put(struct strbuf *out, const struct coord *c)
     mp_put_list(&vec, COORD_DIMENSIONS);
     for (int i = 0; i < COORD_DIMENSIONS; i++)
         mp_put_f64(&vec, c->vec[i]);
-    m.vec = (struct span){(const uint8_t *)vec.data, vec.len};
+    m.vec = span_of(&vec);
     msg_put(out, FORMAT, &msg_coordinate_schema, &m);
     strbuf_fini(&vec);
 }

@@ -47,12 +47,10 @@ static void answer(struct serf *s, struct span data)
 
 static void run_core(const struct guard_rules *rules, uint64_t epoch, struct span data)
 {
-    static const struct tag tags[] = {{"role", "nomad"},
-                                      {"region", "west"},
-                                      {"vsn", "1"},
-                                      {"build", "1.1.0"},
-                                      {"port", "4647"},
-                                      {GUARD_TAG_GROUP, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}};
+    static const struct tag tags[] = {
+        {"role", "nomad"}, {"region", "west"},
+        {"vsn", "1"},      {"build", "1.1.0"},
+        {"port", "4647"},  {GUARD_TAG_GROUP, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}};
     struct serf_options o = {.name = "alpha", .addr = {{127, 0, 77, 1}, 4, 7946}, .seed = 1};
     struct strbuf meta = STRBUF_INIT;
     struct serf *s;
@@ -61,7 +59,7 @@ static void run_core(const struct guard_rules *rules, uint64_t epoch, struct spa
         abort();
     serf_options_default(&o);
     o.nomad_filter = false;
-    o.meta = (struct span){(const uint8_t *)meta.data, meta.len};
+    o.meta = span_of(&meta);
     o.guard = rules;
     s = serf_new(&o, (struct mono_ns){NS_PER_SEC});
     step(s, (struct serf_event){.type = SERF_EV_REGION_EPOCH, .id = epoch});

@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         strbuf_addc(&packed, (char)(size >> 8));
         strbuf_addc(&packed, (char)size);
         strbuf_add(&packed, data, size);
-        (void)packet_read((struct span){(const uint8_t *)packed.data, packed.len}, ignore, &seen);
+        (void)packet_read(span_of(&packed), ignore, &seen);
     }
     strbuf_fini(&out);
     strbuf_fini(&packed);

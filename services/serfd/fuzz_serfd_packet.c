@@ -43,7 +43,7 @@ static struct serf *small_pool(struct seal_keyring *ring)
     o.compress = true;
     if (tags_put(&meta, tags, ARRAY_LEN(tags)))
         abort();
-    o.meta = (struct span){(const uint8_t *)meta.data, meta.len};
+    o.meta = span_of(&meta);
     s = serf_new(&o, (struct mono_ns){NS_PER_SEC});
     strbuf_fini(&meta);
     step(s, &ask);

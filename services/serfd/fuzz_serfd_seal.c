@@ -18,13 +18,12 @@ static void round_trip(struct seal_keyring *ring, struct span plain, unsigned ve
     struct span none = {NULL, 0};
 
     seal_close(ring, version, none, nonce, plain, &sealed);
-    if (seal_open(ring, none, (struct span){(const uint8_t *)sealed.data, sealed.len}, &opened) ||
-        opened.len != plain.len || (plain.len && memcmp(opened.data, plain.p, plain.len) != 0))
+    if (seal_open(ring, none, span_of(&sealed), &opened) || opened.len != plain.len ||
+        (plain.len && memcmp(opened.data, plain.p, plain.len) != 0))
         abort();
     strbuf_reset(&opened);
     sealed.data[1 + plain.len % (sealed.len - 1)] ^= 1;
-    if (seal_open(ring, none, (struct span){(const uint8_t *)sealed.data, sealed.len}, &opened) ==
-        0)
+    if (seal_open(ring, none, span_of(&sealed), &opened) == 0)
         abort();
     strbuf_fini(&sealed);
     strbuf_fini(&opened);

@@ -17,8 +17,7 @@ static void again(const struct tag *tags, size_t n)
     size_t seen = 0;
 
     if (tags_put(&out, tags, n) == 0) {
-        for (tags_begin(&it, (struct span){(const uint8_t *)out.data, out.len});
-             tags_next(&it, &k, &v);)
+        for (tags_begin(&it, span_of(&out)); tags_next(&it, &k, &v);)
             seen++;
         if (seen != n)
             abort();

@@ -13,6 +13,14 @@ bool span_is(struct span a, const char *text)
     return span_eq(a, SPAN_STR(text));
 }
 
+int span_cmp(struct span a, struct span b)
+{
+    size_t len = MIN(a.len, b.len);
+    int c = len ? memcmp(a.p, b.p, len) : 0;
+
+    return c ? c : (a.len > b.len) - (a.len < b.len);
+}
+
 /* ---- writer ---- */
 
 /* The tag byte, then the low `width` bytes of v, big-endian. */

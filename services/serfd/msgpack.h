@@ -16,8 +16,13 @@ struct span {
 };
 
 #define SPAN_STR(s) ((struct span){(const uint8_t *)(s), strlen(s)})
+static inline struct span span_of(const struct strbuf *b)
+{
+    return (struct span){(const uint8_t *)b->data, b->len};
+}
 bool span_eq(struct span a, struct span b);
 bool span_is(struct span a, const char *text);
+int span_cmp(struct span a, struct span b); /* bytewise; the shorter of two alike is less */
 
 /* ---- writer ---- */
 

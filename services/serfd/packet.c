@@ -52,7 +52,7 @@ static enum packet_result unwrap_compressed(struct unwrap *u, struct span in, un
         return PACKET_BROKEN;
     if (lzw_decode(c.buf.p, c.buf.len, u->plain_left, &plain) == 0 && plain.len > 0) {
         u->plain_left -= MIN(u->plain_left, plain.len);
-        r = unwrap_any(u, (struct span){(const uint8_t *)plain.data, plain.len}, depth + 1);
+        r = unwrap_any(u, span_of(&plain), depth + 1);
     }
     strbuf_fini(&plain);
     return r;
@@ -115,7 +115,7 @@ bool packet_put_compressed(struct strbuf *out, struct span msg)
         return false;
     lzw_encode(msg.p, msg.len, &packed);
     if (packed.len < msg.len) {
-        c.buf = (struct span){(const uint8_t *)packed.data, packed.len};
+        c.buf = span_of(&packed);
         msg_put(out, ML_COMPRESS, &msg_compress_schema, &c);
     }
     strbuf_fini(&packed);

@@ -178,7 +178,7 @@ static void on_keyring(struct serfd *sd, struct bus_req *req, const char *query)
         bus_req_error(req, 500, false, "%s", e.text);
     } else {
         msg_put(&payload, SERF_MSG_KEY_REQUEST, &msg_key_request_schema, &key);
-        q.payload = (struct span){(const uint8_t *)payload.data, payload.len};
+        q.payload = span_of(&payload);
         q.relay = MIN(msg.relay_factor, (uint32_t)UINT8_MAX);
         q.timeout_ns = patience_ms(req, KEYS_TIMEOUT_MS) * NS_PER_MS;
         begin(sd, req, &q, true);
@@ -227,7 +227,7 @@ static bool put_filters(const steppe_SerfQueryRequest *msg, struct strbuf *out)
         mp_put_list(&item, msg->nodes_count);
         for (pb_size_t i = 0; i < msg->nodes_count; i++)
             mp_put_str(&item, msg->nodes[i]);
-        mp_put_raw(&list, (struct span){(const uint8_t *)item.data, item.len});
+        mp_put_raw(&list, span_of(&item));
         n++;
     }
     for (pb_size_t i = 0; i < msg->tags_count; i++) {
@@ -236,7 +236,7 @@ static bool put_filters(const steppe_SerfQueryRequest *msg, struct strbuf *out)
 
         strbuf_reset(&item);
         msg_put(&item, 1, &msg_filter_tag_schema, &f);
-        mp_put_raw(&list, (struct span){(const uint8_t *)item.data, item.len});
+        mp_put_raw(&list, span_of(&item));
         n++;
     }
     if (n > 0)
@@ -268,7 +268,7 @@ static void on_query(struct serfd *sd, struct bus_req *req)
         bus_req_error(req, 400, false, "queries cannot contain the '_serf_' prefix");
     } else {
         if (filters.len)
-            q.filters = (struct span){(const uint8_t *)filters.data, filters.len};
+            q.filters = span_of(&filters);
         begin(sd, req, &q, false);
     }
     strbuf_fini(&filters);

@@ -11,11 +11,6 @@
 #define AGAIN_MAX    256 /* members asked again at a time */
 #define NAMES_ROOM   600 /* bytes of names in a log line */
 
-static struct span span_of(const struct strbuf *b)
-{
-    return (struct span){(const uint8_t *)b->data, b->len};
-}
-
 /* ---- sets of names ---- */
 
 static size_t set_find(const struct name_set *set, struct span name, bool *ret_found)
@@ -24,14 +19,14 @@ static size_t set_find(const struct name_set *set, struct span name, bool *ret_f
 
     *ret_found = false;
     while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2, len = strlen(set->names[mid]);
-        int c = memcmp(set->names[mid], name.p, MIN(len, name.len));
+        size_t mid = lo + (hi - lo) / 2;
+        int c = span_cmp(SPAN_STR(set->names[mid]), name);
 
-        if (c == 0 && len == name.len) {
+        if (c == 0) {
             *ret_found = true;
             return mid;
         }
-        if (c < 0 || (c == 0 && len < name.len))
+        if (c < 0)
             lo = mid + 1;
         else
             hi = mid;

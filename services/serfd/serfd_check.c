@@ -67,11 +67,6 @@ static void report_clock(struct serf *s, struct strbuf *out, const struct check 
              (double)half / NS_PER_MS + 1);
 }
 
-static bool node_counts(const struct msg_state_node *n)
-{
-    return n->state == NODE_ALIVE || n->state == NODE_SUSPECT;
-}
-
 /* The regions there with the number of their servers. */
 static void report_regions(struct strbuf *out, const struct msg_state_node *nodes, size_t n)
 {
@@ -86,7 +81,7 @@ static void report_regions(struct strbuf *out, const struct msg_state_node *node
         struct span region = {NULL, 0};
         size_t k = 0;
 
-        if (!node_counts(&nodes[i]) || !tags_find(nodes[i].meta, "region", &region))
+        if (!state_node_lives(&nodes[i]) || !tags_find(nodes[i].meta, "region", &region))
             continue;
         while (k < count && !span_eq(regions[k].name, region))
             k++;
@@ -115,7 +110,7 @@ static void report_name(const struct serf *s, struct strbuf *out,
     struct gossip_addr addr;
 
     for (size_t i = 0; i < n; i++) {
-        if (!node_counts(&nodes[i]) || !span_is(nodes[i].name, s->self->name) ||
+        if (!state_node_lives(&nodes[i]) || !span_is(nodes[i].name, s->self->name) ||
             !gossip_addr_from(&addr, nodes[i].addr, nodes[i].port) ||
             gossip_addr_eq(&addr, &s->self->addr))
             continue;
@@ -139,7 +134,7 @@ static void report_guards(struct serf *s, struct strbuf *out, const struct msg_s
         struct errtext e;
         int r;
 
-        if (!node_counts(&nodes[i]) || span_is(m.name, s->self->name) ||
+        if (!state_node_lives(&nodes[i]) || span_is(m.name, s->self->name) ||
             !gossip_addr_from(&m.addr, nodes[i].addr, nodes[i].port))
             continue;
         r = guard_check(s->o.guard, &self, &m, &e);
@@ -193,17 +188,12 @@ static void check_end(struct serf *s, size_t i)
 
 static void send_ping(struct serf *s, struct check *c)
 {
-    struct msg_ping ping = {
-        .seq = c->seq = ++s->seq,
-        .source_addr = {s->self->addr.ip, s->self->addr.ip_len},
-        .source_node = SPAN_STR(s->self->name),
-        .source_port = s->self->addr.port,
-    };
     struct strbuf b = STRBUF_INIT;
     struct span msg;
 
-    msg_put(&b, ML_PING, &msg_ping_schema, &ping);
-    msg = (struct span){(const uint8_t *)b.data, b.len};
+    c->seq = ++s->seq;
+    probe_put_ping(s, &b, c->seq, (struct span){NULL, 0});
+    msg = span_of(&b);
     gossip_send_plain(s, &c->addr, NULL, &msg, 1);
     strbuf_fini(&b);
     c->pinged_at = s->now;
@@ -256,6 +246,10 @@ bool check_on_ack(struct serf *s, uint32_t seq)
     return false;
 }
 
+/* What only those can say who show who is there. */
+static const char *const view_lines[] = {"clock", "version",    "region",
+                                         "name",  "federation", "raft group"};
+
 void check_on_answer(struct serf *s, uint64_t dial, const struct check_view *v)
 {
     struct strbuf *out;
@@ -274,12 +268,17 @@ void check_on_answer(struct serf *s, uint64_t dial, const struct check_view *v)
     report_tcp(s, out, c, v->error);
     if (!guard_allows(s->o.guard, &c->addr))
         line(out, "address", "fail", "our join_allow leaves it out");
+    if (gossip_addr_eq(&c->addr, &s->self->addr) || gossip_addr_eq(&c->addr, member_reach(s->self)))
+        line(out, "address", "skip", "this is the server that asks");
     if (v->err == 0) {
         report_clock(s, out, c, v->wall);
         report_version(s, out, v);
         report_regions(out, v->nodes, v->n);
         report_name(s, out, v->nodes, v->n);
         report_guards(s, out, v->nodes, v->n);
+    } else {
+        for (size_t k = 0; k < ARRAY_LEN(view_lines); k++)
+            line(out, view_lines[k], "skip", "it did not show its pool");
     }
     if (c->udp_rtt >= 0 || s->now - c->start >= CHECK_UDP)
         check_end(s, i);

@@ -166,7 +166,7 @@ int serfd_conf_options(struct serfd *sd, struct serf_options *o, struct strbuf *
         return err_set(e, -EINVAL, "name and region make a name of more than %d bytes",
                        SERF_NAME_MAX);
     o->name = name->data;
-    o->meta = (struct span){(const uint8_t *)meta->data, meta->len};
+    o->meta = span_of(meta);
     o->addr = sd->advertise_addr;
     o->keyring = &sd->keyring;
     o->guard = &sd->guard;

@@ -119,7 +119,7 @@ struct span core_compress(const struct serf *s, struct strbuf *room, struct span
 {
     if (!s->o.compress || !packet_put_compressed(room, msg))
         return msg;
-    return (struct span){(const uint8_t *)room->data, room->len};
+    return span_of(room);
 }
 
 void core_note(struct serf *s, enum log_level level, const char *fmt, ...)
@@ -325,12 +325,15 @@ struct serf *serf_free(struct serf *s)
 
 static void restore_clocks(struct serf *s, const uint64_t clocks[static 3])
 {
-    (void)lamport_witness(&s->clock, clocks[0]);
-    (void)lamport_witness(&s->event_clock, clocks[1]);
-    (void)lamport_witness(&s->query_clock, clocks[2]);
-    /* What was delivered in the earlier life is not delivered again (10.10). */
-    s->event_min = clocks[1] + 1;
-    s->query_min = clocks[2] + 1;
+    s->clock = MAX(s->clock, clocks[0]);
+    s->event_clock = MAX(s->event_clock, clocks[1]);
+    s->query_clock = MAX(s->query_clock, clocks[2]);
+    /*
+     * What was delivered in the earlier life is not delivered again (10.10). All of it is below the
+     * clocks of then, which are one above the last value seen (Serf's file holds that one).
+     */
+    s->event_min = clocks[1];
+    s->query_min = clocks[2];
 }
 
 int serf_step(struct serf *s, const struct serf_event *ev, struct serf_out *out)
@@ -457,6 +460,18 @@ int serf_member_find(const struct serf *s, const char *name, struct serf_member_
     return 0;
 }
 
+void serf_clocks(const struct serf *s, uint64_t ret[static 3])
+{
+    ret[0] = s->clock;
+    ret[1] = s->event_clock;
+    ret[2] = s->query_clock;
+}
+
+uint32_t serf_epoch(const struct serf *s)
+{
+    return s->epoch;
+}
+
 void serf_stats_get(const struct serf *s, struct serf_stats *ret)
 {
     *ret = (struct serf_stats){
@@ -484,5 +499,6 @@ void serf_stats_get(const struct serf *s, struct serf_stats *ret)
         ret->alive += m->in_serf && m->status == SERF_ALIVE;
         ret->failed += m->in_serf && m->status == SERF_FAILED;
         ret->left += m->in_serf && m->status == SERF_LEFT;
+        ret->suspects += m->suspicion != NULL;
     }
 }

@@ -107,7 +107,7 @@ enum serf_event_type {
     SERF_EV_REGION_LEAVE, /* our region leaves the federation */
     SERF_EV_REGION_EPOCH, /* restore: id = the epoch of an earlier life */
     SERF_EV_CHECK,        /* could we join at addr? id comes back in SERF_FX_CHECKED */
-    SERF_EV_CLOCKS,       /* restore: clocks of an earlier life (member, event, query) */
+    SERF_EV_CLOCKS,       /* restore: clocks of an earlier life, as of serf_clocks() */
 };
 
 struct serf_event {
@@ -122,7 +122,7 @@ struct serf_event {
     bool prune, coalesce;
     bool attach; /* a join by hand: it brings a region back that has left the federation */
     const struct serf_query *query;
-    uint64_t clocks[3];
+    uint64_t clocks[3]; /* member, event, query */
 };
 
 enum serf_effect_type {
@@ -206,16 +206,23 @@ void serf_members_each(const struct serf *s, serf_member_fn *fn, void *user);
 /* The place of a name for serf_member_at(), or -ENOENT. */
 int serf_member_find(const struct serf *s, const char *name, struct serf_member_info *ret);
 
+/* The present values (one above the last seen) of the member, event and query clocks. */
+void serf_clocks(const struct serf *s, uint64_t ret[static 3]);
+/* Of our region; it rises with each leave of the federation and each return. */
+uint32_t serf_epoch(const struct serf *s);
+
+/* Counted at each call: for people and tests. */
 struct serf_stats {
     size_t members, alive, failed, left;
     size_t nodes; /* that memberlist holds: less than members once the dead are forgotten */
     unsigned health_score;
     uint64_t member_time, event_time, query_time;
+    size_t suspects; /* members that are suspected now: alive to people */
     size_t member_queue, intent_queue, event_queue, query_queue;
     unsigned coordinate_resets;
     bool encrypted, leaving, left_done;
-    uint32_t epoch;  /* of our region; rises with each leave of the federation and each return */
-    bool region_out; /* it has left, and the others know */
+    uint32_t epoch;
+    bool region_out;            /* it has left, and the others know */
     const char *group_conflict; /* why a join was refused for the raft group's sake; NULL: no */
 };
 void serf_stats_get(const struct serf *s, struct serf_stats *ret);

@@ -63,6 +63,7 @@ struct member {
     enum node_state state : 8;
     enum serf_status status : 8;
     uint8_t rtt_backoff; /* its timeout is doubled so often: probes failed since the last ack */
+    uint8_t pings;       /* that came from it */
     bool in_list, in_serf;
     bool prune;  /* to be forgotten as soon as it has left */
     bool abroad; /* of our region, and has said goodbye to the others */
@@ -328,7 +329,8 @@ void probe_stage(struct serf *s);
 void probe_relay_due(struct serf *s);
 void probe_on_ping(struct serf *s, const struct gossip_addr *from, struct span body);
 void probe_on_indirect(struct serf *s, const struct gossip_addr *from, struct span body);
-void probe_on_ack(struct serf *s, struct span body);
+void probe_on_ack(struct serf *s, const struct gossip_addr *from, struct span body);
+void probe_put_ping(struct serf *s, struct strbuf *out, uint32_t seq, struct span node);
 void probe_on_nack(struct serf *s, struct span body);
 void probe_on_dialed(struct serf *s, const struct dial *d, int err, struct span answer);
 void probe_forget(struct serf *s, struct member *m);
@@ -359,6 +361,12 @@ void exchange_reconnect(struct serf *s);
 
 uint64_t exchange_look(struct serf *s, const struct gossip_addr *addr); /* for a check */
 
+/* Does a state that was sent show it as alive, as far as can be known? */
+static inline bool state_node_lives(const struct msg_state_node *n)
+{
+    return n->state == NODE_ALIVE || n->state == NODE_SUSPECT;
+}
+
 /* serfd_region.c */
 enum region_view { REGION_OWN, REGION_FOREIGN, REGION_MIXED }; /* of the living of a pool */
 int region_set_tags(struct serf *s, struct span meta);         /* ours, with the epoch */
@@ -375,7 +383,7 @@ bool region_refuses(const struct serf *s, struct span meta);
 /* Before a join there: 0, maybe with the region back in the federation, or -ECANCELED. */
 int region_may_join(struct serf *s, const struct msg_state_node *nodes, size_t n, bool attach,
                     struct errtext *e);
-/* A state came from those whom we left: false with the text of a refusal. */
+/* A state came, maybe from those whom we left: false with the text of a refusal. */
 bool region_takes(struct serf *s, const struct msg_state_node *nodes, size_t n, struct errtext *e);
 
 /* serfd_check.c */

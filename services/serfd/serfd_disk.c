@@ -30,6 +30,8 @@ int snapshot_read(const char *path, struct snapshot *ret, struct errtext *e)
     if (n == 0 && text.len > 0)
         snapshot_parse(text.data, ret);
     strbuf_fini(&text);
+    if (n > 0)
+        return err_set(e, -EFBIG, "%s: more than %u bytes", path, SNAPSHOT_BYTES_MAX);
     return n < 0 ? err_set(e, -EIO, "cannot read %s", path) : 0;
 }
 

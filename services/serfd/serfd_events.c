@@ -5,11 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-static struct span span_of(const struct strbuf *b)
-{
-    return (struct span){(const uint8_t *)b->data, b->len};
-}
-
 /* ---- user events ---- */
 
 static void slot_clear(struct serf *s, struct event_slot *slot)

@@ -74,8 +74,7 @@ static uint64_t dial_state(struct serf *s, enum dial_kind kind, const struct gos
     uint64_t id;
 
     put_state(s, &b, join, 0);
-    id = exchange_dial(s, kind, addr, user_id, (struct span){(const uint8_t *)b.data, b.len},
-                       s->o.tcp_timeout);
+    id = exchange_dial(s, kind, addr, user_id, span_of(&b), s->o.tcp_timeout);
     strbuf_fini(&b);
     return id;
 }
@@ -89,8 +88,7 @@ static uint64_t dial_look(struct serf *s, enum dial_kind kind, const struct goss
     uint64_t id;
 
     msg_put(&b, ML_PUSH_PULL, &msg_state_head_schema, &head);
-    id = exchange_dial(s, kind, addr, user_id, (struct span){(const uint8_t *)b.data, b.len},
-                       s->o.tcp_timeout);
+    id = exchange_dial(s, kind, addr, user_id, span_of(&b), s->o.tcp_timeout);
     if (id) {
         s->dials[s->n_dials - 1].look = true;
         s->dials[s->n_dials - 1].attach = attach;
@@ -303,8 +301,8 @@ static int guard_merge(const struct serf *s, const struct remote_state *st, stru
         const struct msg_state_node *n = &st->nodes[i];
         struct guard_subject m = {n->name, n->meta, {.port = n->port}};
 
-        if ((n->state != NODE_ALIVE && n->state != NODE_SUSPECT) ||
-            span_is(n->name, s->self->name) || !gossip_addr_from(&m.addr, n->addr, n->port))
+        if (!state_node_lives(n) || span_is(n->name, s->self->name) ||
+            !gossip_addr_from(&m.addr, n->addr, n->port))
             continue;
         r = guard_check(s->o.guard, &self, &m, e);
         if (r == -ESTALE) /* left out by nodes_alive() */
@@ -471,7 +469,7 @@ void exchange_on_stream(struct serf *s, const struct serf_event *ev)
         else if (msg.p[0] == ML_ERR)
             stream_err(s, ev, body);
     }
-    msg = (struct span){(const uint8_t *)answer.data, answer.len};
+    msg = span_of(&answer);
     fx = core_effect(s, SERF_FX_ANSWER, core_compress(s, &packed, msg));
     fx->id = ev->id;
     strbuf_fini(&room);
@@ -548,8 +546,7 @@ static void tell_refusal(struct serf *s, const struct dial *d, const struct errt
     struct strbuf b = STRBUF_INIT;
 
     answer_err(s, &b, e->text);
-    (void)exchange_dial(s, DIAL_TELL, &d->addr, 0, (struct span){(const uint8_t *)b.data, b.len},
-                        s->o.tcp_timeout);
+    (void)exchange_dial(s, DIAL_TELL, &d->addr, 0, span_of(&b), s->o.tcp_timeout);
     strbuf_fini(&b);
 }
 

@@ -7,7 +7,7 @@
 
 #define GOSSIP_TARGETS_MAX 16
 #define QUEUE_WARN         128
-#define ALL_MAX            12u /* in pools of so many others Serf's messages go to each of them */
+#define ALL_MAX            12u /* in pools of so many others each message goes to each of them */
 
 /* Messages collected for one datagram. */
 struct parcel {
@@ -76,26 +76,25 @@ static unsigned aim_queues(struct serf *s, struct bcast_queue *const *queues, si
     return receivers;
 }
 
-static void parcel_fill_nodes(struct serf *s, struct parcel *p, size_t *room)
+static size_t queued(const struct serf *s)
 {
-    unsigned limit = MAX(retransmit_limit(s, s->n_list), 1u);
-
-    p->serf = false;
-    (void)bcast_pick(&s->nodes_q, 2, room, limit, PACKET_PARTS_MAX - p->n, parcel_add, p);
+    return s->nodes_q.n + s->intents_q.n + s->queries_q.n + s->events_q.n;
 }
 
-static void parcel_fill_serf(struct serf *s, struct parcel *p, size_t room,
-                             const struct gossip_addr *to)
+/* With what is to be told: memberlist's messages first, then Serf's. */
+static void parcel_fill(struct serf *s, struct parcel *p, size_t room, const struct gossip_addr *to)
 {
+    struct bcast_queue *const queues[] = {&s->nodes_q, &s->intents_q, &s->queries_q, &s->events_q};
     unsigned limit = MAX(retransmit_limit(s, s->n_list), 1u);
-    struct bcast_queue *const serf_queues[] = {&s->intents_q, &s->queries_q, &s->events_q};
 
-    p->serf = true;
-    if (s->intents_q.n + s->queries_q.n + s->events_q.n == 0)
+    if (queued(s) == 0)
         return;
-    limit = MAX(limit, MIN(aim_queues(s, serf_queues, ARRAY_LEN(serf_queues), to), ALL_MAX));
-    for (size_t i = 0; i < ARRAY_LEN(serf_queues) && p->n < PACKET_PARTS_MAX; i++)
-        (void)bcast_pick(serf_queues[i], 3, &room, limit, PACKET_PARTS_MAX - p->n, parcel_add, p);
+    limit = MAX(limit, MIN(aim_queues(s, queues, ARRAY_LEN(queues), to), ALL_MAX));
+    for (size_t i = 0; i < ARRAY_LEN(queues) && p->n < PACKET_PARTS_MAX; i++) {
+        p->serf = queues[i] != &s->nodes_q;
+        (void)bcast_pick(queues[i], p->serf ? 3 : 2, &room, limit, PACKET_PARTS_MAX - p->n,
+                         parcel_add, p);
+    }
 }
 
 static void parcel_send(struct serf *s, struct parcel *p, const struct gossip_addr *to, bool crc)
@@ -108,10 +107,10 @@ static void parcel_send(struct serf *s, struct parcel *p, const struct gossip_ad
     for (size_t i = 0; i < p->n; i++)
         parts[i] = (struct span){(const uint8_t *)p->bytes.data + p->start[i], p->len[i]};
     packet_put_compound(&plain, parts, p->n);
-    msg = core_compress(s, &packed, (struct span){(const uint8_t *)plain.data, plain.len});
+    msg = core_compress(s, &packed, span_of(&plain));
     if (crc) {
         packet_put_crc(&sealed, msg);
-        msg = (struct span){(const uint8_t *)sealed.data, sealed.len};
+        msg = span_of(&sealed);
     }
     fx = core_effect(s, SERF_FX_SEND, msg);
     if (fx)
@@ -137,12 +136,8 @@ void gossip_send(struct serf *s, const struct gossip_addr *to, struct span msg)
     struct parcel p = {.n = 0};
 
     parcel_add(&p, msg);
-    if (packet_room(s) > msg.len) {
-        size_t room = packet_room(s) - msg.len;
-
-        parcel_fill_nodes(s, &p, &room);
-        parcel_fill_serf(s, &p, room, to);
-    }
+    if (packet_room(s) > msg.len)
+        parcel_fill(s, &p, packet_room(s) - msg.len, to);
     parcel_send(s, &p, to, false);
     strbuf_fini(&p.bytes);
 }
@@ -165,45 +160,22 @@ uint64_t gossip_queue(struct serf *s, struct bcast_queue *q, const char *key, st
     return bcast_put(q, key, msg);
 }
 
-/*
- * Members to talk to, in random order. What is said to each member of a small pool anyhow, Serf's
- * messages, is said to all at once; *ret_nodes of them get memberlist's too.
- */
-static size_t tick_targets(struct serf *s, struct member **to, size_t *ret_nodes)
-{
-    size_t n, some = MIN(s->o.gossip_nodes, (unsigned)GOSSIP_TARGETS_MAX);
-
-    *ret_nodes = some;
-    if (s->n_list > ALL_MAX + 1 || s->intents_q.n + s->queries_q.n + s->events_q.n == 0)
-        return table_pick(s, some, wants_gossip, to);
-    n = table_pick(s, ALL_MAX, wants_gossip, to);
-    for (size_t i = 0; i + 1 < n; i++) {
-        size_t k = i + (size_t)prng_below(&s->prng, n - i);
-        struct member *m = to[i];
-
-        to[i] = to[k];
-        to[k] = m;
-    }
-    return n;
-}
-
+/* What is said to each member of a small pool anyhow is said to all at once. */
 void gossip_tick(struct serf *s)
 {
+    unsigned some = MIN(s->o.gossip_nodes, (unsigned)GOSSIP_TARGETS_MAX);
     struct member *to[GOSSIP_TARGETS_MAX];
-    size_t n_nodes, n = tick_targets(s, to, &n_nodes);
+    size_t n = table_pick(s, s->n_list > ALL_MAX + 1 ? some : ALL_MAX, wants_gossip, to);
 
     for (size_t i = 0; i < n; i++) {
         struct parcel p = {.n = 0};
-        size_t room = packet_room(s);
 
-        if (i < n_nodes)
-            parcel_fill_nodes(s, &p, &room);
-        parcel_fill_serf(s, &p, room, member_reach(to[i]));
+        parcel_fill(s, &p, packet_room(s), member_reach(to[i]));
         if (p.n > 0)
             parcel_send(s, &p, member_reach(to[i]), peer_takes_crc(to[i]));
         strbuf_fini(&p.bytes);
     }
-    if (s->nodes_q.n + s->intents_q.n + s->queries_q.n + s->events_q.n > 0)
+    if (queued(s) > 0)
         core_arm(s, T_GOSSIP, s->now + s->o.gossip_interval);
 }
 
@@ -269,7 +241,7 @@ static void read_message(void *user, uint8_t type, struct span body)
         probe_on_indirect(s, rd->from, body);
         break;
     case ML_ACK:
-        probe_on_ack(s, body);
+        probe_on_ack(s, rd->from, body);
         break;
     case ML_NACK:
         probe_on_nack(s, body);

@@ -11,10 +11,13 @@
 
 /* ---- addresses ---- */
 
+#define MAPPED_BITS 96 /* in front of an IPv4 address that is written as one of IPv6 */
+
 int guard_cidr_parse(const char *text, struct guard_cidr *ret)
 {
     const char *slash = strchr(text, '/');
     char ip[INET6_ADDRSTRLEN];
+    struct gossip_addr mapped;
     int n = slash ? (int)(slash - text) : (int)strlen(text);
     char *end = NULL;
     long bits;
@@ -34,6 +37,12 @@ int guard_cidr_parse(const char *text, struct guard_cidr *ret)
     if (bits < 0 || bits > ret->ip_len * 8L)
         return -EINVAL;
     ret->bits = (uint8_t)bits;
+    if (ret->ip_len == 16 && bits >= MAPPED_BITS &&
+        gossip_addr_from(&mapped, (struct span){ret->ip, 16}, 1) && mapped.ip_len == 4) {
+        memcpy(ret->ip, mapped.ip, 4); /* ::ffff:10.0.0.0/104: addresses are compared as 10.0.0.0 */
+        ret->ip_len = 4;
+        ret->bits = (uint8_t)(bits - MAPPED_BITS);
+    }
     return 0;
 }
 

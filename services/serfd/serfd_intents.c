@@ -192,7 +192,7 @@ void serf_announce_join(struct serf *s)
     struct span raw;
 
     msg_put(&b, SERF_MSG_JOIN, &msg_join_schema, &msg);
-    raw = (struct span){(const uint8_t *)b.data, b.len};
+    raw = span_of(&b);
     s->join_ltime = s->clock;
     serf_on_join_intent(s, &msg, (struct span){NULL, 0});
     intent_queue(s, raw);
@@ -259,7 +259,7 @@ static uint64_t queue_leave_intent(struct serf *s, const struct msg_leave *msg)
     uint64_t id;
 
     msg_put(&b, SERF_MSG_LEAVE, &msg_leave_schema, msg);
-    id = gossip_queue(s, &s->intents_q, NULL, (struct span){(const uint8_t *)b.data, b.len});
+    id = gossip_queue(s, &s->intents_q, NULL, span_of(&b));
     strbuf_fini(&b);
     return id;
 }
@@ -387,9 +387,9 @@ void serf_put_state(struct serf *s, struct strbuf *out, int64_t wall)
     put_status_ltimes(s, &ltimes);
     put_left_members(s, &left);
     serf_event_put_slots(s, &events);
-    st.status_ltimes = (struct span){(const uint8_t *)ltimes.data, ltimes.len};
-    st.left_members = (struct span){(const uint8_t *)left.data, left.len};
-    st.events = (struct span){(const uint8_t *)events.data, events.len};
+    st.status_ltimes = span_of(&ltimes);
+    st.left_members = span_of(&left);
+    st.events = span_of(&events);
     st.wall = (uint64_t)wall;
     msg_put(out, SERF_MSG_STATE, &msg_serf_state_schema, &st);
     strbuf_fini(&ltimes);
@@ -402,13 +402,9 @@ struct name_list {
     size_t n;
 };
 
-static int span_cmp(const void *a, const void *b)
+static int name_cmp(const void *a, const void *b)
 {
-    const struct span *x = a, *y = b;
-    size_t len = MIN(x->len, y->len);
-    int c = len ? memcmp(x->p, y->p, len) : 0;
-
-    return c ? c : (x->len > y->len) - (x->len < y->len);
+    return span_cmp(*(const struct span *)a, *(const struct span *)b);
 }
 
 static void name_list_read(struct name_list *l, struct span list)
@@ -424,12 +420,12 @@ static void name_list_read(struct name_list *l, struct span list)
     l->names = xcalloc((size_t)n + 1, sizeof(*l->names));
     while (l->n < n && mp_get_raw(&r, &item) == 0)
         l->names[l->n++] = item;
-    qsort(l->names, l->n, sizeof(*l->names), span_cmp);
+    qsort(l->names, l->n, sizeof(*l->names), name_cmp);
 }
 
 static bool name_list_has(const struct name_list *l, struct span name)
 {
-    return l->n > 0 && bsearch(&name, l->names, l->n, sizeof(*l->names), span_cmp);
+    return l->n > 0 && bsearch(&name, l->names, l->n, sizeof(*l->names), name_cmp);
 }
 
 /*

@@ -26,11 +26,6 @@ static const struct {
 #undef X
 };
 
-static struct span span_of(const struct strbuf *b)
-{
-    return (struct span){(const uint8_t *)b->data, b->len};
-}
-
 static void answer(struct serf *s, const struct query_origin *q, const struct msg_key_response *a)
 {
     struct strbuf b = STRBUF_INIT;

@@ -42,7 +42,7 @@ static void queue_accusation(struct serf *s, enum ml_type type, const struct mem
     struct strbuf b = STRBUF_INIT;
 
     msg_put(&b, type, &msg_accuse_schema, &msg);
-    (void)gossip_queue(s, &s->nodes_q, m->name, (struct span){(const uint8_t *)b.data, b.len});
+    (void)gossip_queue(s, &s->nodes_q, m->name, span_of(&b));
     strbuf_fini(&b);
 }
 
@@ -65,7 +65,7 @@ static void nodes_announce(struct serf *s, struct member *m)
     struct strbuf b = STRBUF_INIT;
 
     put_alive(&b, m);
-    (void)gossip_queue(s, &s->nodes_q, m->name, (struct span){(const uint8_t *)b.data, b.len});
+    (void)gossip_queue(s, &s->nodes_q, m->name, span_of(&b));
     strbuf_fini(&b);
 }
 
@@ -75,7 +75,7 @@ void nodes_tell_self(struct serf *s, const struct gossip_addr *to)
     struct span msg;
 
     put_alive(&b, s->self);
-    msg = (struct span){(const uint8_t *)b.data, b.len};
+    msg = span_of(&b);
     gossip_send_plain(s, to, NULL, &msg, 1);
     strbuf_fini(&b);
 }
@@ -105,7 +105,7 @@ static void refute(struct serf *s, uint32_t accused_inc)
 static void tell(struct serf *s, struct span name, const struct strbuf *b)
 {
     const struct member *m = table_find(s, name);
-    struct span msg = {(const uint8_t *)b->data, b->len};
+    struct span msg = span_of(b);
 
     if (m && m != s->self && member_usable(m))
         gossip_send_plain(s, member_reach(m), m, &msg, 1);

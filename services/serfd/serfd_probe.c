@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define HELPERS_MAX 8
+#define COORD_EVERY 4 /* acks to one member, of which one tells our coordinate: 130 bytes */
 
 /* ---- the list to go through ---- */
 
@@ -167,16 +168,13 @@ static int64_t patience(const struct serf *s, int64_t timeout)
 
 /* ---- our own probe ---- */
 
-static void put_ping(struct serf *s, struct strbuf *out, uint32_t seq, struct span node)
+/*
+ * Without our address, as Nomad's 0.10.1 does it: the ack goes where the ping came from. This is
+ * the most frequent message of all, and that is a third of it.
+ */
+void probe_put_ping(struct serf *s, struct strbuf *out, uint32_t seq, struct span node)
 {
-    const struct gossip_addr *source = member_source(s, table_find(s, node));
-    struct msg_ping ping = {
-        .seq = seq,
-        .node = node,
-        .source_addr = {source->ip, source->ip_len},
-        .source_node = SPAN_STR(s->self->name),
-        .source_port = source->port,
-    };
+    struct msg_ping ping = {.seq = seq, .node = node, .source_node = SPAN_STR(s->self->name)};
 
     msg_put(out, ML_PING, &msg_ping_schema, &ping);
 }
@@ -186,8 +184,8 @@ static void send_first_ping(struct serf *s, struct member *m)
     struct strbuf ping = STRBUF_INIT, suspect = STRBUF_INIT;
     struct span msgs[2];
 
-    put_ping(s, &ping, s->probe.seq, SPAN_STR(m->name));
-    msgs[0] = (struct span){(const uint8_t *)ping.data, ping.len};
+    probe_put_ping(s, &ping, s->probe.seq, SPAN_STR(m->name));
+    msgs[0] = span_of(&ping);
     if (m->state == NODE_ALIVE) {
         gossip_send(s, member_reach(m), msgs[0]);
     } else {
@@ -195,7 +193,7 @@ static void send_first_ping(struct serf *s, struct member *m)
         struct msg_accuse acc = {m->inc, SPAN_STR(m->name), SPAN_STR(s->self->name)};
 
         msg_put(&suspect, ML_SUSPECT, &msg_accuse_schema, &acc);
-        msgs[1] = (struct span){(const uint8_t *)suspect.data, suspect.len};
+        msgs[1] = span_of(&suspect);
         gossip_send_plain(s, member_reach(m), m, msgs, 2);
     }
     strbuf_fini(&ping);
@@ -303,13 +301,12 @@ static void probe_ask_others(struct serf *s)
         s->probe.nacks_expected += msg.nack;
         strbuf_reset(&b);
         msg_put(&b, ML_INDIRECT_PING, &msg_indirect_ping_schema, &msg);
-        gossip_send(s, member_reach(helpers[i]), (struct span){(const uint8_t *)b.data, b.len});
+        gossip_send(s, member_reach(helpers[i]), span_of(&b));
     }
     if (target->vsn[1] >= 3) {
         strbuf_reset(&b);
-        put_ping(s, &b, s->probe.seq, SPAN_STR(target->name));
-        s->probe.dial = exchange_dial(s, DIAL_PING, member_reach(target), 0,
-                                      (struct span){(const uint8_t *)b.data, b.len},
+        probe_put_ping(s, &b, s->probe.seq, SPAN_STR(target->name));
+        s->probe.dial = exchange_dial(s, DIAL_PING, member_reach(target), 0, span_of(&b),
                                       MAX(s->probe.deadline - s->now, NS_PER_MS));
     }
     strbuf_fini(&b);
@@ -374,7 +371,15 @@ static void relay_remove(struct serf *s, size_t i)
     s->relays[i] = s->relays[--s->n_relays];
 }
 
-void probe_on_ack(struct serf *s, struct span body)
+/* Only a direct ack says how long the way is. */
+static bool is_direct(const struct member *m, const struct gossip_addr *from,
+                      const struct msg_ack *ack)
+{
+    return ack->payload.len > 0 || gossip_addr_eq(from, member_reach(m)) ||
+           gossip_addr_eq(from, &m->addr);
+}
+
+void probe_on_ack(struct serf *s, const struct gossip_addr *from, struct span body)
 {
     struct mp_scratch scratch = {.used = 0};
     struct msg_ack ack;
@@ -387,13 +392,13 @@ void probe_on_ack(struct serf *s, struct span body)
 
         if (timely)
             learn_coordinate(s, s->probe.target, ack.payload, s->now - s->probe.start);
-        if (timely || ack.payload.len > 0) /* an ack through others has no payload */
+        if (timely || is_direct(s->probe.target, from, &ack))
             rtt_sample(s->probe.target, s->now - s->probe.start);
         probe_succeed(s);
         return;
     }
     if (s->missed.target && ack.seq == s->missed.seq) {
-        if (ack.payload.len > 0)
+        if (is_direct(s->missed.target, from, &ack))
             rtt_sample(s->missed.target, s->now - s->missed.start);
         s->missed.target = NULL;
         return;
@@ -404,7 +409,7 @@ void probe_on_ack(struct serf *s, struct span body)
         if (s->relays[i].seq != ack.seq)
             continue;
         msg_put(&b, ML_ACK, &msg_ack_schema, &answer);
-        gossip_send(s, &s->relays[i].asker, (struct span){(const uint8_t *)b.data, b.len});
+        gossip_send(s, &s->relays[i].asker, span_of(&b));
         strbuf_fini(&b);
         relay_remove(s, i);
         return;
@@ -440,16 +445,19 @@ void probe_on_ping(struct serf *s, const struct gossip_addr *from, struct span b
     struct gossip_addr to;
     struct msg_ping ping;
     struct msg_ack ack;
+    struct member *m;
 
     if (!msg_get(body, &msg_ping_schema, &ping, &scratch))
         return;
     if (ping.node.len && !span_is(ping.node, s->self->name))
         return;
+    m = table_find(s, ping.source_node);
     source_or_from(&to, ping.source_addr, ping.source_port, from);
-    coord_put(&payload, &s->coord.at);
-    ack = (struct msg_ack){ping.seq, {(const uint8_t *)payload.data, payload.len}};
+    if (!m || m->pings++ % COORD_EVERY == 0)
+        coord_put(&payload, &s->coord.at);
+    ack = (struct msg_ack){ping.seq, span_of(&payload)};
     msg_put(&b, ML_ACK, &msg_ack_schema, &ack);
-    gossip_send(s, &to, (struct span){(const uint8_t *)b.data, b.len});
+    gossip_send(s, &to, span_of(&b));
     if (ping.node.len)
         region_on_ping(s, ping.source_node, &to);
     strbuf_fini(&payload);
@@ -483,8 +491,8 @@ void probe_on_indirect(struct serf *s, const struct gossip_addr *from, struct sp
     r->nack_at = msg.nack ? s->now + wait * 4 / 5 : NEVER;
     r->expires = s->now + s->o.probe_timeout + s->o.probe_interval;
     core_arm(s, T_RELAY, MIN(r->nack_at, r->expires));
-    put_ping(s, &b, r->seq, msg.node);
-    gossip_send(s, &target, (struct span){(const uint8_t *)b.data, b.len});
+    probe_put_ping(s, &b, r->seq, msg.node);
+    gossip_send(s, &target, span_of(&b));
     strbuf_fini(&b);
 }
 
@@ -494,7 +502,7 @@ static void relay_send_nack(struct serf *s, struct relay *r)
     struct strbuf b = STRBUF_INIT;
 
     msg_put(&b, ML_NACK, &msg_nack_schema, &nack);
-    gossip_send(s, &r->asker, (struct span){(const uint8_t *)b.data, b.len});
+    gossip_send(s, &r->asker, span_of(&b));
     strbuf_fini(&b);
     r->nack_at = NEVER;
 }

@@ -8,11 +8,6 @@
 #define RELAY_MAX       8
 #define FILTER_EXPR_MAX 128
 
-static struct span span_of(const struct strbuf *b)
-{
-    return (struct span){(const uint8_t *)b->data, b->len};
-}
-
 void queries_fini(struct serf *s)
 {
     for (size_t i = 0; s->queries && i < SERF_BUFFER; i++)

@@ -23,6 +23,7 @@
 #define WAIT_MAX     (5 * NS_PER_SEC) /* for servers of the region that do not answer */
 #define BYE_INTERVAL (200 * NS_PER_MS)
 #define BYE_MAX      256 /* members that hear it from us, in large pools; gossip does the rest */
+#define BYE_DOWN_MAX 16  /* servers of the region that are down and forgotten with it */
 
 /*
  * One thing at a time: a Serf peer reads what comes together in an order of its own, and sleeps for
@@ -95,7 +96,7 @@ int region_set_tags(struct serf *s, struct span meta)
         mp_put_str(&out, TAG_EPOCH);
         mp_put_str(&out, text);
     }
-    r = nodes_set_meta(s, (struct span){(const uint8_t *)out.data, out.len});
+    r = nodes_set_meta(s, span_of(&out));
     strbuf_fini(&out);
     return r;
 }
@@ -186,37 +187,62 @@ void region_learn(struct serf *s, struct span meta)
 
 /* ---- the goodbye ---- */
 
+static void tell_all(struct serf *s, const struct strbuf *b)
+{
+    struct span msg = span_of(b);
+
+    for (size_t i = 0; i < s->n_byes; i++)
+        gossip_send_plain(s, &s->byes[i], NULL, &msg, 1);
+}
+
+static void say_leave(struct serf *s, const struct member *m, bool prune)
+{
+    struct msg_leave leave = {
+        .ltime = s->bye_ltime, .node = SPAN_STR(m->name), .prune = prune, .abroad = true};
+    struct strbuf b = STRBUF_INIT;
+
+    strbuf_addc(&b, ML_USER);
+    msg_put(&b, SERF_MSG_LEAVE, &msg_leave_schema, &leave);
+    tell_all(s, &b);
+    strbuf_fini(&b);
+}
+
+static void say_dead(struct serf *s)
+{
+    struct msg_accuse dead = {s->self->inc, SPAN_STR(s->self->name), SPAN_STR(s->self->name)};
+    struct strbuf b = STRBUF_INIT;
+
+    msg_put(&b, ML_DEAD, &msg_accuse_schema, &dead);
+    tell_all(s, &b);
+    strbuf_fini(&b);
+}
+
+/* Each says it for itself, and for those of the region that are down. */
 static void say_goodbye(struct serf *s)
 {
     enum bye what = byes[s->bye_round];
-    struct msg_accuse dead = {s->self->inc, SPAN_STR(s->self->name), SPAN_STR(s->self->name)};
-    struct msg_leave leave = {.node = SPAN_STR(s->self->name), .abroad = true};
-    struct strbuf b = STRBUF_INIT;
-    struct span msg;
+    size_t n = 0;
 
     if (s->bye_round == 0 || what != byes[s->bye_round - 1])
         s->bye_ltime = s->clock++;
     if (what == BYE_DEAD) {
-        msg_put(&b, ML_DEAD, &msg_accuse_schema, &dead);
-    } else {
-        leave.ltime = s->bye_ltime;
-        leave.prune = what == BYE_PRUNE;
-        strbuf_addc(&b, ML_USER);
-        msg_put(&b, SERF_MSG_LEAVE, &msg_leave_schema, &leave);
+        say_dead(s);
+        return;
     }
-    msg = (struct span){(const uint8_t *)b.data, b.len};
-    for (size_t i = 0; i < s->n_byes; i++)
-        gossip_send_plain(s, &s->byes[i], NULL, &msg, 1);
-    strbuf_fini(&b);
+    say_leave(s, s->self, what == BYE_PRUNE);
+    for (size_t i = 0; i < s->n && n < BYE_DOWN_MAX; i++) {
+        const struct member *m = s->tab[i];
+
+        if (m == s->self || member_usable(m) || !region_is_own(s, member_meta(m)))
+            continue;
+        say_leave(s, m, what == BYE_PRUNE);
+        n++;
+    }
 }
 
-/* A round of goodbyes, or the next one, for whoever still thinks that we are there. */
-void region_on_ping(struct serf *s, struct span source, const struct gossip_addr *to)
+/* It hears a round of goodbyes, this one or the next. */
+static void add_bye(struct serf *s, const struct gossip_addr *to)
 {
-    const struct member *m = table_find(s, source);
-
-    if (!is_out(s) || core_leaving(s) || (m && member_usable(m)))
-        return;
     if (s->bye_round == ARRAY_LEN(byes)) {
         s->bye_round = 0;
         s->n_byes = 0;
@@ -228,6 +254,15 @@ void region_on_ping(struct serf *s, struct span source, const struct gossip_addr
     }
     if (s->n_byes < BYE_MAX)
         s->byes[s->n_byes++] = *to;
+}
+
+/* Somebody still thinks that we are there. */
+void region_on_ping(struct serf *s, struct span source, const struct gossip_addr *to)
+{
+    const struct member *m = table_find(s, source);
+
+    if (is_out(s) && !core_leaving(s) && (!m || !member_usable(m)))
+        add_bye(s, to);
 }
 
 static bool is_foreign(const struct serf *s, const struct member *m)
@@ -311,18 +346,13 @@ bool region_refuses(const struct serf *s, struct span meta)
     return is_out(s) && !region_is_own(s, meta);
 }
 
-static bool counts(const struct msg_state_node *n)
-{
-    return n->state == NODE_ALIVE || n->state == NODE_SUSPECT;
-}
-
 static enum region_view region_look(const struct serf *s, const struct msg_state_node *nodes,
                                     size_t n)
 {
     bool own = false, foreign = false;
 
     for (size_t i = 0; i < n; i++) {
-        if (!counts(&nodes[i]))
+        if (!state_node_lives(&nodes[i]))
             continue;
         if (region_is_own(s, nodes[i].meta))
             own = true;
@@ -332,13 +362,30 @@ static enum region_view region_look(const struct serf *s, const struct msg_state
     return foreign ? (own ? REGION_MIXED : REGION_FOREIGN) : REGION_OWN;
 }
 
+/*
+ * Those who could not hear our goodbye, behind a cut link, hold us for failed and come to look:
+ * they hear it now.
+ */
+static void wake_foreign(struct serf *s, const struct msg_state_node *nodes, size_t n)
+{
+    struct gossip_addr to;
+
+    if (core_leaving(s))
+        return;
+    for (size_t i = 0; i < n; i++) {
+        if (state_node_lives(&nodes[i]) && !region_is_own(s, nodes[i].meta) &&
+            gossip_addr_from(&to, nodes[i].addr, nodes[i].port))
+            add_bye(s, &to);
+    }
+}
+
 /* Servers of our region that are still among others: they learn from our tag. */
 static void wake_own(struct serf *s, const struct msg_state_node *nodes, size_t n)
 {
     struct gossip_addr to;
 
     for (size_t i = 0; i < n; i++) {
-        if (counts(&nodes[i]) && region_is_own(s, nodes[i].meta) &&
+        if (state_node_lives(&nodes[i]) && region_is_own(s, nodes[i].meta) &&
             !span_is(nodes[i].name, s->self->name) &&
             gossip_addr_from(&to, nodes[i].addr, nodes[i].port))
             nodes_tell_self(s, &to);
@@ -371,6 +418,7 @@ bool region_takes(struct serf *s, const struct msg_state_node *nodes, size_t n, 
         return true;
     if (view == REGION_MIXED)
         wake_own(s, nodes, n);
+    wake_foreign(s, nodes, n);
     (void)tags_find(member_meta(s->self), "region", &region);
     (void)err_set(e, -EPERM,
                   "region %.*s has left the federation, `server join` at one of its servers "

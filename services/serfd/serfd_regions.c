@@ -21,10 +21,7 @@ static char *file_path(const struct serfd *sd)
 
 bool serfd_regions_out(const struct serfd *sd)
 {
-    struct serf_stats st;
-
-    serf_stats_get(sd->serf, &st);
-    return st.epoch % 2 == 1;
+    return serf_epoch(sd->serf) % 2 == 1;
 }
 
 /* A region that was renamed begins anew: the epoch is of the old name. */
@@ -59,18 +56,20 @@ void serfd_regions_settle(struct serfd *sd)
     struct serf_stats st;
     struct errtext e;
 
-    serf_stats_get(sd->serf, &st);
-    if (st.epoch != sd->epoch) {
-        sd->epoch = st.epoch;
+    if (serf_epoch(sd->serf) != sd->epoch) {
+        sd->epoch = serf_epoch(sd->serf);
         sd->snapshot_dirty = true;
         path = file_path(sd);
-        line = xasprintf("%s %u", sd->ctx->conf->region, st.epoch);
+        line = xasprintf("%s %u", sd->ctx->conf->region, sd->epoch);
         if (serfd_stamp_write(path, line, &e))
             log_error("the region's place in the federation is not written, a restart may take it "
                       "back error=\"%s\"",
                       e.text);
     }
-    if (sd->region_req && (st.region_out || st.epoch % 2 == 0))
+    if (!sd->region_req)
+        return;
+    serf_stats_get(sd->serf, &st);
+    if (st.region_out || st.epoch % 2 == 0)
         reply_leave(sd);
 }
 

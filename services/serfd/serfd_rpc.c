@@ -221,10 +221,12 @@ static void on_stats(struct serfd *sd, struct bus_req *req)
         {"health_score", st.health_score},
         {"intent_queue", st.intent_queue},
         {"left", st.left},
+        {"member_queue", st.member_queue},
         {"member_time", st.member_time},
         {"members", st.members},
         {"query_queue", st.query_queue},
         {"query_time", st.query_time},
+        {"suspects", st.suspects},
     };
     steppe_StatsResponse_StatsEntry entries[STATS_MAX];
     steppe_StatsResponse resp = {.stats = entries};

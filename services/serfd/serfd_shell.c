@@ -17,6 +17,7 @@
 #define LOG_BURST         100       /* warnings about peers at once ... */
 #define LOG_PER_SEC       5         /* ... and in the long run */
 #define SNAPSHOT_DELAY_MS 500
+#define SNAPSHOT_RETRY_MS 10000 /* after a write that failed */
 
 /* ---- addresses ---- */
 
@@ -102,7 +103,7 @@ static void send_datagram(struct serfd *sd, const struct gossip_addr *to, struct
 
     if (sd->keyring.n > 0) {
         seal_close(&sd->keyring, 1, (struct span){NULL, 0}, NULL, data, &sealed);
-        data = (struct span){(const uint8_t *)sealed.data, sealed.len};
+        data = span_of(&sealed);
     }
     /* A datagram that cannot go is a lost one: the protocol knows how to live with it. */
     if (sendto(sd->udp_fd, data.p, data.len, 0, (struct sockaddr *)&ss, len) < 0)
@@ -174,26 +175,40 @@ uint64_t serfd_version(const struct serfd *sd)
     return sd->version_base + serf_version(sd->serf);
 }
 
+static bool snapshot_is_old(const struct serfd *sd)
+{
+    uint64_t clocks[3];
+
+    serf_clocks(sd->serf, clocks);
+    return sd->snapshot_dirty || memcmp(clocks, sd->snapshot_clocks, sizeof(clocks)) != 0;
+}
+
 static void write_snapshot(struct serfd *sd)
 {
     struct strbuf text = STRBUF_INIT;
     struct errtext e;
-    struct serf_stats st;
+    int r;
 
-    serf_stats_get(sd->serf, &st);
-    if (!sd->snapshot_dirty && st.member_time == sd->snapshot_clock)
+    if (!snapshot_is_old(sd))
         return;
+    serf_clocks(sd->serf, sd->snapshot_clocks);
     snapshot_format(sd->serf, sd->has_left, &text);
-    if (snapshot_write(sd->snapshot_path, &text, &e))
-        log_warn("membership snapshot not written error=\"%s\"", e.text);
-    sd->snapshot_dirty = false;
-    sd->snapshot_clock = st.member_time;
+    r = snapshot_write(sd->snapshot_path, &text, &e);
+    if (r && !sd->snapshot_failing)
+        log_warn("membership snapshot not written, trying again error=\"%s\"", e.text);
+    else if (r == 0 && sd->snapshot_failing)
+        log_info("membership snapshot written again");
+    sd->snapshot_dirty = sd->snapshot_failing = r != 0;
     strbuf_fini(&text);
 }
 
 static void on_snapshot_timer(uv_timer_t *t)
 {
-    write_snapshot(t->data);
+    struct serfd *sd = t->data;
+
+    write_snapshot(sd);
+    if (sd->snapshot_failing)
+        uv_timer_start(t, on_snapshot_timer, SNAPSHOT_RETRY_MS, 0);
 }
 
 static void on_tick(uv_timer_t *t);
@@ -209,7 +224,7 @@ void serfd_settle(struct serfd *sd)
         if (sd->pub)
             bus_pub_version(sd->pub, sd->version_told);
     }
-    if (sd->snapshot_dirty && !uv_is_active((uv_handle_t *)&sd->snapshot_timer))
+    if (!uv_is_active((uv_handle_t *)&sd->snapshot_timer) && snapshot_is_old(sd))
         uv_timer_start(&sd->snapshot_timer, on_snapshot_timer, SNAPSHOT_DELAY_MS, 0);
     uv_update_time(sd->ctx->loop);
     uv_timer_start(&sd->tick, on_tick,
@@ -245,7 +260,7 @@ static void take_datagram(struct serfd *sd, const struct gossip_addr *from, stru
             strbuf_fini(&plain);
             return;
         }
-        ev.data = (struct span){(const uint8_t *)plain.data, plain.len};
+        ev.data = span_of(&plain);
     } else if (looks_sealed(data)) {
         drop_datagram(sd, from, "it is encrypted and encryption is not configured");
         return;

@@ -62,7 +62,8 @@ struct serfd {
     char *snapshot_path;
     uv_timer_t snapshot_timer;
     bool snapshot_dirty;
-    uint64_t snapshot_clock; /* member clock when it was written */
+    bool snapshot_failing;
+    uint64_t snapshot_clocks[3]; /* when it was written */
     bool has_left;
 
     struct bus_server *server;

@@ -26,13 +26,21 @@ static void parse_alive(struct snapshot *snap, const char *at, size_t len)
     snap->addrs[snap->n++] = xstrndup(at, n);
 }
 
+/* No clock gets that far by counting: a number that large is of a broken file. */
+static uint64_t parse_clock(const char *text)
+{
+    uint64_t n = strtoull(text, NULL, 10);
+
+    return n <= INT64_MAX ? n : 0;
+}
+
 static void parse_line(struct snapshot *snap, const char *line, size_t len)
 {
     static const char *const clocks[] = {"clock: ", "event-clock: ", "query-clock: "};
 
     for (size_t i = 0; i < ARRAY_LEN(clocks); i++) {
         if (len > strlen(clocks[i]) && strncmp(line, clocks[i], strlen(clocks[i])) == 0)
-            snap->clocks[i] = strtoull(line + strlen(clocks[i]), NULL, 10);
+            snap->clocks[i] = parse_clock(line + strlen(clocks[i]));
     }
     if (len == 4 && strncmp(line, "left", 4) == 0)
         snap->left = true;
@@ -70,12 +78,12 @@ static void put_alive_line(void *user, const struct serf_member_info *m)
 
 void snapshot_format(const struct serf *serf, bool left, struct strbuf *out)
 {
-    struct serf_stats st;
+    uint64_t clocks[3];
 
-    serf_stats_get(serf, &st);
+    serf_clocks(serf, clocks);
     strbuf_addf(out, HEADER "clock: %llu\nevent-clock: %llu\nquery-clock: %llu\n",
-                (unsigned long long)st.member_time, (unsigned long long)st.event_time,
-                (unsigned long long)st.query_time);
+                (unsigned long long)clocks[0], (unsigned long long)clocks[1],
+                (unsigned long long)clocks[2]);
     if (left)
         strbuf_adds(out, "left\n");
     serf_members_each(serf, put_alive_line, out);

@@ -86,7 +86,7 @@ int serfd_set_group(struct serfd *sd, const char *group)
     (void)snprintf(sd->raft_group, sizeof(sd->raft_group), "%s", group);
     r = serfd_conf_tags(sd, &meta, &e);
     if (r == 0) {
-        ev.data = (struct span){(const uint8_t *)meta.data, meta.len};
+        ev.data = span_of(&meta);
         r = serfd_step(sd, &ev);
         serfd_settle(sd);
     }

@@ -170,7 +170,7 @@ static void refuse(struct serfd_stream *st, const char *text)
     struct strbuf b = STRBUF_INIT;
 
     msg_put(&b, ML_ERR, &msg_err_schema, &err);
-    write_and_close(st, (struct span){(const uint8_t *)b.data, b.len});
+    write_and_close(st, span_of(&b));
     strbuf_fini(&b);
 }
 
@@ -188,7 +188,7 @@ static const char *unseal(struct serfd_stream *st, struct strbuf *room, struct s
         return NULL;
     if (seal_open_frame(&st->sd->keyring, in, room))
         return "No installed keys could decrypt the message";
-    *ret = (struct span){(const uint8_t *)room->data, room->len};
+    *ret = span_of(room);
     return NULL;
 }
 

@@ -4,14 +4,6 @@
 
 #include <string.h>
 
-static int name_cmp(struct span a, const char *b)
-{
-    size_t len = strlen(b);
-    int c = memcmp(a.p, b, MIN(a.len, len));
-
-    return c ? c : (a.len > len) - (a.len < len);
-}
-
 /* Where the name stands or would stand. */
 static size_t table_place(const struct serf *s, struct span name, bool *ret_found)
 {
@@ -20,7 +12,7 @@ static size_t table_place(const struct serf *s, struct span name, bool *ret_foun
     *ret_found = false;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        int c = name_cmp(name, s->tab[mid]->name);
+        int c = span_cmp(name, SPAN_STR(s->tab[mid]->name));
 
         if (c == 0) {
             *ret_found = true;

@@ -401,7 +401,7 @@ void sim_retag(struct sim *sim, unsigned node)
 
     sim->nodes[node].tags++;
     put_meta(&sim->nodes[node], &meta);
-    ev.data = (struct span){(const uint8_t *)meta.data, meta.len};
+    ev.data = span_of(&meta);
     r = sim_order(sim, node, &ev);
     assert(r == 0);
     strbuf_fini(&meta);
@@ -416,7 +416,7 @@ void sim_start(struct sim *sim, unsigned node)
     assert(!nd->serf);
     put_meta(nd, &meta);
     serf_options_default(&o);
-    o.meta = (struct span){(const uint8_t *)meta.data, meta.len};
+    o.meta = span_of(&meta);
     if (sim->options)
         sim->options(&o);
     nd->life++;

@@ -2,7 +2,8 @@
 /*
  * Many pools in virtual time: faults first, then calm. Safety is checked at every step
  * (sim_pool.c), what must come to pass at the end. `SIM_SEED=n` replays one seed with its log,
- * `SIM_SEEDS=n` sets how many, `SIM_MEMBERS=n` runs one large pool instead.
+ * `SIM_SEEDS=n` sets how many, `SIM_MEMBERS=n` runs one large pool instead, `SIM_FIGURES=n` pools
+ * of nine on good and bad days.
  */
 #include "sim_serfd.h"
 
@@ -11,10 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEEDS_DEFAULT 1000
-#define FAULTS_MAX    40
-#define EVENTS_MAX    64 /* bits of seen[] */
-#define CALM_MAX      (600 * NS_PER_SEC)
+#define SEEDS_DEFAULT   1000
+#define FIGURES_DEFAULT 40
+#define FAULTS_MAX      40
+#define EVENTS_MAX      64 /* bits of seen[] */
+#define CALM_MAX        (600 * NS_PER_SEC)
 /* After calm has come nobody may be called failed any more, once old suspicions are over. */
 #define SETTLE (90 * NS_PER_SEC)
 
@@ -413,12 +415,16 @@ static void run_seed(uint64_t seed, bool verbose)
 int main(void)
 {
     const char *one = getenv("SIM_SEED"), *many = getenv("SIM_SEEDS");
-    const char *members = getenv("SIM_MEMBERS");
+    const char *members = getenv("SIM_MEMBERS"), *figures = getenv("SIM_FIGURES");
     uint64_t seeds = many ? strtoull(many, NULL, 10) : SEEDS_DEFAULT;
 
     (void)signal(SIGABRT, on_abort);
     if (members) {
         sim_large((unsigned)strtoul(members, NULL, 10));
+        return 0;
+    }
+    if (figures) {
+        sim_figures(strtoull(figures, NULL, 10));
         return 0;
     }
     if (one) {
@@ -428,6 +434,6 @@ int main(void)
     for (uint64_t seed = 1; seed <= seeds; seed++)
         run_seed(seed, false);
     printf("%llu seeds converged\n", (unsigned long long)seeds);
-    sim_figures();
+    sim_figures(FIGURES_DEFAULT);
     return 0;
 }

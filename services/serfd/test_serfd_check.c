@@ -41,7 +41,7 @@ static void answer(struct rig *rig, const char *name, unsigned host, struct span
     msg_put(&b, ML_PUSH_PULL, &msg_state_head_schema, &head);
     mp_put_struct(&b, &msg_state_node_schema, &node);
     strbuf_add(&b, u.data, u.len);
-    ev.data = as_span(&b);
+    ev.data = span_of(&b);
     (void)rig_event(rig, &ev);
     strbuf_fini(&b);
     strbuf_fini(&u);
@@ -111,6 +111,25 @@ START_TEST(test_findings)
 }
 END_TEST
 
+/* A list of all servers of a region names the asking one, too. */
+START_TEST(test_itself)
+{
+    struct serf_event ev = {.type = SERF_EV_CHECK, .addr = rig_addr(1), .id = 5, .wall = WALL};
+    struct serf_member_info self;
+    struct rig rig;
+
+    rules = (struct guard_rules){.federation = ""};
+    rig_init(&rig, guarded);
+    ck_assert_int_ge(serf_member_find(rig.s, "me.west", &self), 0);
+    ev.addr = self.addr;
+    ck_assert_int_eq(rig_event(&rig, &ev), 0);
+    answer(&rig, "p.east", 10, rig_meta("region", "east"), WALL);
+    want(&rig, "address\tskip\tthis is the server that asks");
+    ck_assert_ptr_null(strstr(rig.report, "fail"));
+    rig_fini(&rig);
+}
+END_TEST
+
 START_TEST(test_no_udp)
 {
     struct rig rig;
@@ -143,6 +162,14 @@ static const struct {
     {-ECONNRESET, "", {"tcp\tfail\t", "key\tskip\tit hung up without an answer"}},
 };
 
+/* A report has all lines, also of what could not be looked at. */
+static const char *const unseen[] = {"clock\tskip\tit did not show its pool\n",
+                                     "version\tskip\t",
+                                     "region\tskip\t",
+                                     "name\tskip\t",
+                                     "federation\tskip\t",
+                                     "raft group\tskip\t"};
+
 START_TEST(test_bad_dials)
 {
     struct rig rig;
@@ -154,6 +181,8 @@ START_TEST(test_bad_dials)
     ck_assert_uint_eq(rig.checked, 1);
     want(&rig, dials[_i].want[0]);
     want(&rig, dials[_i].want[1]);
+    for (size_t i = 0; i < ARRAY_LEN(unseen); i++)
+        want(&rig, unseen[i]);
     rig_fini(&rig);
 }
 END_TEST
@@ -168,7 +197,7 @@ START_TEST(test_looked_at)
 
     rig_init(&rig, NULL);
     msg_put(&b, ML_PUSH_PULL, &msg_state_head_schema, &head);
-    ev.data = as_span(&b);
+    ev.data = span_of(&b);
     ck_assert_int_eq(rig_event(&rig, &ev), 0);
     ck_assert_uint_eq((uint8_t)rig.answer.data[0], ML_PUSH_PULL);
     ck_assert_ptr_nonnull(memmem(rig.answer.data, rig.answer.len, "SteppeClock", 11));
@@ -200,6 +229,7 @@ int main(void)
 
     tcase_add_test(t, test_all_is_well);
     tcase_add_test(t, test_findings);
+    tcase_add_test(t, test_itself);
     tcase_add_test(t, test_no_udp);
     tcase_add_loop_test(t, test_bad_dials, 0, ARRAY_LEN(dials));
     tcase_add_test(t, test_looked_at);

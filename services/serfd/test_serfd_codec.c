@@ -65,7 +65,7 @@ static void walk_message(void *user, uint8_t type, struct span body)
     ck_assert_int_eq(mp_get_struct(&r, schema, &obj, &scratch), 0);
     if (w->again) {
         mp_put_struct(&out, schema, &obj);
-        ck_assert_span_eq(as_span(&out), ((struct span){body.p, (size_t)(r.p - body.p)}));
+        ck_assert_span_eq(span_of(&out), ((struct span){body.p, (size_t)(r.p - body.p)}));
     }
     strbuf_fini(&out);
 }
@@ -117,13 +117,13 @@ START_TEST(test_packets)
     struct walk w = {.again = packets[_i].again};
 
     hex_put(&b, packets[_i].hex);
-    ck_assert_int_eq(packet_read(as_span(&b), walk_message, &w), PACKET_OK);
+    ck_assert_int_eq(packet_read(span_of(&b), walk_message, &w), PACKET_OK);
     ck_assert_uint_eq(w.n, packets[_i].n);
     ck_assert_mem_eq(w.types, packets[_i].types, w.n);
     /* A wrong bit under a checksum is noticed. */
     if (b.data[0] == ML_CRC) {
         b.data[b.len - 1] ^= 1;
-        ck_assert_int_eq(packet_read(as_span(&b), walk_message, &w), PACKET_BAD_CRC);
+        ck_assert_int_eq(packet_read(span_of(&b), walk_message, &w), PACKET_BAD_CRC);
     }
     strbuf_fini(&b);
 }
@@ -222,7 +222,7 @@ START_TEST(test_forms)
     struct msg_accuse m;
 
     hex_put(&b, forms[_i].hex);
-    ck_assert_int_eq(msg_get(as_span(&b), &msg_accuse_schema, &m, &scratch), forms[_i].ok);
+    ck_assert_int_eq(msg_get(span_of(&b), &msg_accuse_schema, &m, &scratch), forms[_i].ok);
     if (forms[_i].ok) {
         ck_assert_uint_eq(m.inc, 5);
         ck_assert(span_is(m.node, "b"));
@@ -255,7 +255,7 @@ START_TEST(test_nesting)
         strbuf_fini(&b);
         b = outer;
     }
-    ck_assert_int_eq(packet_read(as_span(&b), walk_message, &w), PACKET_BROKEN);
+    ck_assert_int_eq(packet_read(span_of(&b), walk_message, &w), PACKET_BROKEN);
     strbuf_fini(&b);
 }
 END_TEST
@@ -278,7 +278,7 @@ START_TEST(test_lzw)
 
     hex_put(&in, lzw_texts[_i].hex);
     ck_assert_int_eq(lzw_decode((uint8_t *)in.data, in.len, 100, &out), 0);
-    ck_assert_span_eq(as_span(&out), SPAN_STR(lzw_texts[_i].plain));
+    ck_assert_span_eq(span_of(&out), SPAN_STR(lzw_texts[_i].plain));
     strbuf_reset(&out);
     ck_assert_int_eq(lzw_decode((uint8_t *)in.data, in.len - 1, 100, &out), -EBADMSG);
     if (strlen(lzw_texts[_i].plain) > 4) {
@@ -294,7 +294,7 @@ static struct span encoded(struct strbuf *out, const void *in, size_t len)
 {
     strbuf_reset(out);
     lzw_encode(in, len, out);
-    return as_span(out);
+    return span_of(out);
 }
 
 START_TEST(test_lzw_encode)
@@ -303,7 +303,7 @@ START_TEST(test_lzw_encode)
 
     hex_put(&want, lzw_texts[_i].hex);
     ck_assert_span_eq(encoded(&out, lzw_texts[_i].plain, strlen(lzw_texts[_i].plain)),
-                      as_span(&want));
+                      span_of(&want));
     strbuf_fini(&want);
     strbuf_fini(&out);
 }
@@ -323,7 +323,7 @@ START_TEST(test_lzw_round_trip)
             strbuf_addc(&plain, (char)prng_below(&prng, 1 + (uint64_t)_i * 51));
         (void)encoded(&packed, plain.data, plain.len);
         ck_assert_int_eq(lzw_decode((uint8_t *)packed.data, packed.len, len, &out), 0);
-        ck_assert_span_eq(as_span(&out), as_span(&plain));
+        ck_assert_span_eq(span_of(&out), span_of(&plain));
     }
     strbuf_fini(&plain);
     strbuf_fini(&packed);
@@ -346,13 +346,13 @@ START_TEST(test_compressed_as_others_do)
 
     hex_put(&plain, compressed[_i].plain);
     hex_put(&want, compressed[_i].packed);
-    ck_assert(packet_put_compressed(&out, as_span(&plain)));
-    ck_assert_span_eq(as_span(&out), as_span(&want));
+    ck_assert(packet_put_compressed(&out, span_of(&plain)));
+    ck_assert_span_eq(span_of(&out), span_of(&want));
     /* Random bytes do not get shorter, short ones are not worth it. */
     strbuf_reset(&out);
-    ck_assert(!packet_put_compressed(&out, as_span(&want)));
+    ck_assert(!packet_put_compressed(&out, span_of(&want)));
     strbuf_adds(&small, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
-    ck_assert(!packet_put_compressed(&out, as_span(&small)));
+    ck_assert(!packet_put_compressed(&out, span_of(&small)));
     ck_assert_uint_eq(out.len, 0);
     strbuf_fini(&plain);
     strbuf_fini(&want);
@@ -376,7 +376,7 @@ START_TEST(test_lzw_long)
     hex_put(&sum, want);
     ck_assert_mem_eq(digest, sum.data, sizeof(digest));
     ck_assert_int_eq(lzw_decode((uint8_t *)packed.data, packed.len, 20000, &out), 0);
-    ck_assert_span_eq(as_span(&out), as_span(&plain));
+    ck_assert_span_eq(span_of(&out), span_of(&plain));
     strbuf_fini(&plain);
     strbuf_fini(&packed);
     strbuf_fini(&out);
@@ -429,7 +429,7 @@ static void check_state(struct span msg, bool again, int nodes)
     ck_assert_ptr_eq(r.p, r.end);
     msg_put(&out, SERF_MSG_STATE, &msg_serf_state_schema, &user);
     if (again)
-        ck_assert_span_eq(as_span(&out), msg);
+        ck_assert_span_eq(span_of(&out), msg);
     strbuf_fini(&out);
 }
 
@@ -445,7 +445,7 @@ START_TEST(test_states)
         ck_assert_int_eq(stream_scan(&sc, (uint8_t *)b.data, len), STREAM_NEED_MORE);
     ck_assert_int_eq(stream_scan(&sc, (uint8_t *)b.data, b.len), STREAM_COMPLETE);
     ck_assert_uint_eq(sc.offset, b.len);
-    ck_assert_int_eq(stream_unwrap(as_span(&b), &room, &msg), 0);
+    ck_assert_int_eq(stream_unwrap(span_of(&b), &room, &msg), 0);
     check_state(msg, states[_i].again, states[_i].nodes);
     strbuf_fini(&b);
     strbuf_fini(&room);
@@ -484,7 +484,7 @@ START_TEST(test_stream_err)
     struct span msg;
 
     hex_put(&b, vec_err_compressed);
-    ck_assert_int_eq(stream_unwrap(as_span(&b), &room, &msg), 0);
+    ck_assert_int_eq(stream_unwrap(span_of(&b), &room, &msg), 0);
     ck_assert_uint_eq(msg.p[0], ML_ERR);
     ck_assert(msg_get((struct span){msg.p + 1, msg.len - 1}, &msg_err_schema, &err, &scratch));
     ck_assert(span_is(err.error, "Remote state is encrypted and encryption is not configured"));
@@ -508,10 +508,10 @@ START_TEST(test_seal_packets)
     ck_assert_int_eq(seal_add_base64(&ring, KEY_A, NULL), 0);
     hex_put(&b, vec_sealed_ping);
     hex_put(&want, vec_sealed_ping_plain);
-    ck_assert_int_eq(seal_open(&ring, no_aad, as_span(&b), &out), 0);
-    ck_assert_span_eq(as_span(&out), as_span(&want));
+    ck_assert_int_eq(seal_open(&ring, no_aad, span_of(&b), &out), 0);
+    ck_assert_span_eq(span_of(&out), span_of(&want));
     b.data[20] ^= 1;
-    ck_assert_int_eq(seal_open(&ring, no_aad, as_span(&b), &out), -EBADMSG);
+    ck_assert_int_eq(seal_open(&ring, no_aad, span_of(&b), &out), -EBADMSG);
 
     for (unsigned version = 0; version <= 1; version++) {
         strbuf_reset(&b);
@@ -521,19 +521,19 @@ START_TEST(test_seal_packets)
         hex_put(&want, version ? vec_udp_v1 : vec_udp_v0);
         seal_close(&ring, version, no_aad, fixed_nonce,
                    (struct span){(uint8_t *)b.data + 5, b.len - 5}, &out);
-        ck_assert_span_eq(as_span(&out), as_span(&want));
+        ck_assert_span_eq(span_of(&out), span_of(&want));
         strbuf_reset(&out);
-        ck_assert_int_eq(seal_open(&ring, no_aad, as_span(&want), &out), 0);
-        ck_assert_span_eq(as_span(&out), ((struct span){(uint8_t *)b.data + 5, b.len - 5}));
+        ck_assert_int_eq(seal_open(&ring, no_aad, span_of(&want), &out), 0);
+        ck_assert_span_eq(span_of(&out), ((struct span){(uint8_t *)b.data + 5, b.len - 5}));
         strbuf_reset(&out);
         strbuf_reset(&want);
         hex_put(&want, version ? vec_tcp_v1 : vec_tcp_v0);
         seal_close_frame(&ring, version, fixed_nonce,
                          (struct span){(uint8_t *)b.data + 5, b.len - 5}, &out);
-        ck_assert_span_eq(as_span(&out), as_span(&want));
+        ck_assert_span_eq(span_of(&out), span_of(&want));
         strbuf_reset(&out);
-        ck_assert_int_eq(seal_open_frame(&ring, as_span(&want), &out), 0);
-        ck_assert_span_eq(as_span(&out), ((struct span){(uint8_t *)b.data + 5, b.len - 5}));
+        ck_assert_int_eq(seal_open_frame(&ring, span_of(&want), &out), 0);
+        ck_assert_span_eq(span_of(&out), ((struct span){(uint8_t *)b.data + 5, b.len - 5}));
     }
     strbuf_fini(&b);
     strbuf_fini(&out);
@@ -556,11 +556,11 @@ START_TEST(test_seal_stream)
     hex_put(&want, vec_sealed_push_pull_plain);
     ck_assert_int_eq(stream_scan(&sc, (uint8_t *)b.data, b.len - 1), STREAM_NEED_MORE);
     ck_assert_int_eq(stream_scan(&sc, (uint8_t *)b.data, b.len), STREAM_COMPLETE);
-    ck_assert_int_eq(seal_open_frame(&ring, as_span(&b), &out), 0);
-    ck_assert_int_eq(stream_unwrap(as_span(&out), &room, &msg), 0);
-    ck_assert_span_eq(msg, as_span(&want));
+    ck_assert_int_eq(seal_open_frame(&ring, span_of(&b), &out), 0);
+    ck_assert_int_eq(stream_unwrap(span_of(&out), &room, &msg), 0);
+    ck_assert_span_eq(msg, span_of(&want));
     ring.n = 1;
-    ck_assert_int_eq(seal_open_frame(&ring, as_span(&b), &out), -EBADMSG);
+    ck_assert_int_eq(seal_open_frame(&ring, span_of(&b), &out), -EBADMSG);
     strbuf_fini(&b);
     strbuf_fini(&out);
     strbuf_fini(&room);
@@ -595,9 +595,9 @@ START_TEST(test_tags)
     struct span v;
 
     ck_assert_int_eq(tags_put(&b, good, ARRAY_LEN(good)), 0);
-    ck_assert_int_eq(tags_check_nomad(as_span(&b), &e), 0);
-    ck_assert(tags_find(as_span(&b), "region", &v) && span_is(v, "west"));
-    ck_assert(!tags_find(as_span(&b), "dc", &v));
+    ck_assert_int_eq(tags_check_nomad(span_of(&b), &e), 0);
+    ck_assert(tags_find(span_of(&b), "region", &v) && span_is(v, "west"));
+    ck_assert(!tags_find(span_of(&b), "dc", &v));
     ck_assert(tags_find(SPAN_STR("web"), "role", &v) && span_is(v, "web"));
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct tag t[ARRAY_LEN(good)];
@@ -609,7 +609,7 @@ START_TEST(test_tags)
         }
         strbuf_reset(&b);
         ck_assert_int_eq(tags_put(&b, t, ARRAY_LEN(t)), 0);
-        ck_assert_int_eq(tags_check_nomad(as_span(&b), &e), -EINVAL);
+        ck_assert_int_eq(tags_check_nomad(span_of(&b), &e), -EINVAL);
     }
     strbuf_fini(&b);
 }
@@ -628,7 +628,7 @@ START_TEST(test_coordinate)
     ck_assert(coord_get(ack.payload, &c));
     ck_assert(c.error > 1.35 && c.error < 1.37);
     coord_put(&again, &c);
-    ck_assert_span_eq(as_span(&again), ack.payload);
+    ck_assert_span_eq(span_of(&again), ack.payload);
     ck_assert_uint_eq(again.len, 130);
     strbuf_fini(&b);
     strbuf_fini(&again);

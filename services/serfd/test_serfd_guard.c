@@ -27,7 +27,7 @@ static struct span meta_of(const char *region, const char *federation, const cha
         tags[n++] = (struct tag){GUARD_TAG_GROUP, group};
     strbuf_reset(b);
     ck_assert_int_eq(tags_put(b, tags, n), 0);
-    return as_span(b);
+    return span_of(b);
 }
 
 static struct gossip_addr addr_of(const char *text)
@@ -73,6 +73,12 @@ START_TEST(test_allows)
         {"fd00::/8", "fd12::1", true},
         {"fd00::/8", "fe80::1", false},
         {"10.0.0.0/8", "::ffff:10.1.1.1", true},
+        {"::ffff:10.0.0.0/104", "10.1.1.1", true},
+        {"::ffff:10.0.0.0/104", "11.1.1.1", false},
+        {"::ffff:1.2.3.4", "1.2.3.4", true},
+        {"::ffff:0:0/96", "9.9.9.9", true},
+        {"::ffff:0:0/96", "fd00::1", false},
+        {"::/0", "9.9.9.9", false},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -224,7 +230,7 @@ static void take_join(struct rig *rig, unsigned source, const char *name, struct
     struct strbuf b = STRBUF_INIT;
 
     put_join_state(&b, name, 10, meta);
-    ev.data = as_span(&b);
+    ev.data = span_of(&b);
     (void)rig_event(rig, &ev);
     strbuf_fini(&b);
 }
@@ -308,7 +314,7 @@ static void answer_dial(struct rig *rig, const char *name, struct span meta)
     struct strbuf b = STRBUF_INIT;
 
     put_join_state(&b, name, 10, meta);
-    ev.data = as_span(&b);
+    ev.data = span_of(&b);
     (void)rig_event(rig, &ev);
     strbuf_fini(&b);
 }

@@ -52,7 +52,7 @@ START_TEST(test_base64)
     } else {
         ck_assert_int_eq(r, 0);
         hex_put(&want, base64[_i].hex);
-        ck_assert_span_eq(((struct span){buf, n}), as_span(&want));
+        ck_assert_span_eq(((struct span){buf, n}), span_of(&want));
     }
     strbuf_fini(&want);
 }
@@ -186,7 +186,7 @@ static void order_named(struct rig *rig, uint32_t id, const char *name, const st
     struct strbuf b = STRBUF_INIT;
 
     msg_put(&b, SERF_MSG_KEY_REQUEST, &msg_key_request_schema, &req);
-    q.payload = as_span(&b);
+    q.payload = span_of(&b);
     rig_forget(rig);
     rig_serf_message(rig, SERF_MSG_QUERY, &msg_query_schema, &q);
     strbuf_fini(&b);
@@ -481,7 +481,7 @@ START_TEST(test_ask)
     reply(&rig, &q, "a.west", 0, "1.0");
     reply(&rig, &q, "a.west", 0, "2.0");
     ck_assert_uint_eq(rig.replies, 1);
-    ck_assert_span_eq(as_span(&rig.reply), SPAN_STR("1.0"));
+    ck_assert_span_eq(span_of(&rig.reply), SPAN_STR("1.0"));
     reply(&rig, &q, "stranger", 0, "x");
     other = q;
     other.id++;
@@ -621,7 +621,7 @@ START_TEST(test_join_and_events_under_way)
     ck_assert_int_eq(rig_event(&rig, &join), 0);
     put_answer(&b);
     done.id = rig.last_dial;
-    done.data = as_span(&b);
+    done.data = span_of(&b);
     (void)rig_event(&rig, &done);
     ck_assert_uint_eq(rig.joined, 1);
     ck_assert_uint_eq(rig_stats(&rig).event_queue, 0);
@@ -706,7 +706,7 @@ START_TEST(test_pool_answers_all)
     static struct sim sim;
 
     msg_put(&b, SERF_MSG_KEY_REQUEST, &msg_key_request_schema, &req);
-    query.payload = as_span(&b);
+    query.payload = span_of(&b);
     sim_init(&sim, 1000 + (uint64_t)_i, 9);
     for (unsigned i = 0; i < 9; i++)
         sim_start(&sim, i);

@@ -368,7 +368,7 @@ static void answer_dial(struct rig *rig, int err, uint32_t seq)
 
     msg_put(&b, ML_ACK, &msg_ack_schema, &ack);
     if (!err)
-        ev.data = as_span(&b);
+        ev.data = span_of(&b);
     (void)rig_event(rig, &ev);
     strbuf_fini(&b);
 }

@@ -21,7 +21,7 @@ static void by_region(struct serf_options *o)
 
     strbuf_reset(&meta);
     ck_assert_int_eq(tags_put(&meta, tags, ARRAY_LEN(tags)), 0);
-    o->meta = as_span(&meta);
+    o->meta = span_of(&meta);
 }
 
 static void pool(struct sim *sim, uint64_t seed)
@@ -228,6 +228,55 @@ START_TEST(test_one_stands_still)
 }
 END_TEST
 
+/* A server that is down is forgotten by the others with its region, and not by the region. */
+START_TEST(test_one_is_down)
+{
+    struct sim sim;
+
+    pool(&sim, (uint64_t)_i + 110);
+    sim_crash(&sim, 2);
+    sim_run(&sim, 15 * SEC);
+    ck_assert_int_eq(order(&sim, 0, SERF_EV_REGION_LEAVE), 0);
+    sim_run(&sim, 15 * SEC);
+    ck_assert(apart(&sim));
+    for (unsigned i = 0; i < NODES; i++) {
+        if (i != 2)
+            ck_assert_int_eq(sim_status(&sim, i, 2), is_west(i) ? SERF_FAILED : SERF_NONE);
+    }
+    sim_fini(&sim);
+}
+END_TEST
+
+/*
+ * East is cut off while west leaves: it calls west failed, and hears the goodbye once the link is
+ * mended.
+ */
+START_TEST(test_behind_a_cut_link)
+{
+    struct sim sim;
+
+    pool(&sim, (uint64_t)_i + 120);
+    if (_i % 2)
+        sim_crash(&sim, 2);
+    for (unsigned i = WEST; i < NODES; i++)
+        sim.side[i] = 1;
+    sim_run(&sim, 15 * SEC);
+    ck_assert_int_eq(sim_status(&sim, 4, 0), SERF_FAILED);
+    ck_assert_int_eq(order(&sim, 0, SERF_EV_REGION_LEAVE), 0);
+    sim_run(&sim, 15 * SEC);
+    ck_assert_int_eq(sim_status(&sim, 0, 4), SERF_NONE);
+    sim_heal(&sim);
+    for (int i = 0; i < 40 && !apart(&sim); i++)
+        sim_run(&sim, 10 * SEC); /* one failed member is dialled every 30 s */
+    ck_assert_msg(apart(&sim), "seed %d", _i + 120);
+    sim_run(&sim, 60 * SEC);
+    ck_assert(apart(&sim));
+    if (_i % 2)
+        ck_assert_int_eq(sim_status(&sim, 4, 2), SERF_NONE);
+    sim_fini(&sim);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("serfd_region");
@@ -239,5 +288,7 @@ int main(void)
     tcase_add_test(t, test_restart_with_the_epoch);
     tcase_add_test(t, test_a_server_leaves_the_region);
     tcase_add_loop_test(t, test_one_stands_still, 0, 6);
+    tcase_add_loop_test(t, test_one_is_down, 0, 6);
+    tcase_add_loop_test(t, test_behind_a_cut_link, 0, 6);
     return check_run("serfd_region", t, NULL);
 }

@@ -15,7 +15,7 @@ struct span rig_meta(const char *key, const char *value)
     }
     strbuf_reset(&meta);
     ck_assert_int_eq(tags_put(&meta, tags, ARRAY_LEN(tags)), 0);
-    return as_span(&meta);
+    return span_of(&meta);
 }
 
 struct gossip_addr rig_addr(unsigned host)
@@ -226,7 +226,7 @@ void rig_run_for(struct rig *rig, int64_t ns)
 
 static void put_packet(struct rig *rig, const struct strbuf *b)
 {
-    struct serf_event ev = {.type = SERF_EV_PACKET, .addr = rig_addr(99), .data = as_span(b)};
+    struct serf_event ev = {.type = SERF_EV_PACKET, .addr = rig_addr(99), .data = span_of(b)};
 
     (void)rig_event(rig, &ev);
 }

@@ -43,11 +43,11 @@ START_TEST(test_old_peer_goodbye)
     rig_init(&rig, NULL);
     rig_alive(&rig, "srv21.global", 1, 10);
     hex_put(&b, vec_leave_intent_old);
-    ev.data = as_span(&b);
+    ev.data = span_of(&b);
     (void)rig_event(&rig, &ev);
     strbuf_reset(&b);
     hex_put(&b, vec_left_empty_from);
-    ev.data = as_span(&b);
+    ev.data = span_of(&b);
     (void)rig_event(&rig, &ev);
     ck_assert_int_eq(rig_status(&rig, "srv21.global"), SERF_LEFT);
     strbuf_fini(&b);
@@ -94,7 +94,7 @@ START_TEST(test_intent_is_passed_on_unchanged)
     rig_forget(&rig);
     /* A leave intent with a key that we do not know. */
     hex_put(&b, "080084a54c54696d6505a44e6f6465a6612e77657374a55072756e65c2a35a5a5a07");
-    ev.data = as_span(&b);
+    ev.data = span_of(&b);
     (void)rig_event(&rig, &ev);
     (void)rig_event(&rig, &ev); /* a second time: known */
     rig_run_for(&rig, 5 * NS_PER_SEC);
@@ -342,7 +342,7 @@ static void exchange(struct rig *rig, bool join, const struct state_node *nodes,
     struct serf_event ev = {.type = SERF_EV_STREAM, .id = 1, .addr = rig_addr(99)};
 
     put_state(&b, join, nodes, n, user);
-    ev.data = as_span(&b);
+    ev.data = span_of(&b);
     (void)rig_event(rig, &ev);
     strbuf_fini(&b);
 }
@@ -441,10 +441,10 @@ START_TEST(test_exchange_user_state)
     mp_put_uint(&map, 5);
     mp_put_list(&left, 1);
     mp_put_str(&left, "b.west");
-    st.status_ltimes = as_span(&map);
-    st.left_members = as_span(&left);
+    st.status_ltimes = span_of(&map);
+    st.left_members = span_of(&left);
     msg_put(&user, SERF_MSG_STATE, &msg_serf_state_schema, &st);
-    exchange(&rig, true, nodes, 1, as_span(&user));
+    exchange(&rig, true, nodes, 1, span_of(&user));
     ck_assert_uint_eq(rig_stats(&rig).event_time, 20);
     ck_assert_uint_eq(rig_stats(&rig).query_time, 10);
     ck_assert_int_eq(rig_status(&rig, "b.west"), SERF_LEFT);
@@ -477,7 +477,7 @@ START_TEST(test_exchange_broken)
         struct serf_event ev = {.type = SERF_EV_STREAM, .id = i, .addr = rig_addr(99)};
 
         hex_put(&b, hex[i]);
-        ev.data = as_span(&b);
+        ev.data = span_of(&b);
         (void)rig_event(&rig, &ev);
         ck_assert_uint_eq(rig.answer.len, 0);
         strbuf_fini(&b);
@@ -495,14 +495,14 @@ START_TEST(test_stream_ping)
 
     rig_init(&rig, NULL);
     msg_put(&b, ML_PING, &msg_ping_schema, &ping);
-    ev.data = as_span(&b);
+    ev.data = span_of(&b);
     (void)rig_event(&rig, &ev);
     hex_put(&want, "0282a75061796c6f6164c0a55365714e6f50"); /* as a real peer accepted it */
-    ck_assert_span_eq(as_span(&rig.answer), as_span(&want));
+    ck_assert_span_eq(span_of(&rig.answer), span_of(&want));
     strbuf_reset(&b);
     ping.node = SPAN_STR("other.west");
     msg_put(&b, ML_PING, &msg_ping_schema, &ping);
-    ev.data = as_span(&b);
+    ev.data = span_of(&b);
     (void)rig_event(&rig, &ev);
     ck_assert_uint_eq(rig.answer.len, 0);
     strbuf_fini(&b);
@@ -524,7 +524,7 @@ START_TEST(test_join_order)
     ck_assert_uint_eq(rig.last_dial_type, ML_PUSH_PULL);
     put_state(&b, true, nodes, 1, (struct span){NULL, 0});
     done.id = rig.last_dial;
-    done.data = as_span(&b);
+    done.data = span_of(&b);
     (void)rig_event(&rig, &done);
     ck_assert_uint_eq(rig.joined, 1);
     ck_assert_int_eq(rig_status(&rig, "a.west"), SERF_ALIVE);
@@ -606,7 +606,7 @@ static void ask(struct rig *rig, uint32_t id, const char *name, uint32_t flags, 
 
     if (filters_hex) {
         hex_put(&filters, filters_hex);
-        q.filters = as_span(&filters);
+        q.filters = span_of(&filters);
     }
     rig_forget(rig);
     rig_serf_message(rig, SERF_MSG_QUERY, &msg_query_schema, &q);
@@ -673,6 +673,35 @@ static const struct {
     {"91b60182a445787072a5287b39397da3546167a4726f6c65", 0}, /* refused expression */
 };
 
+/* What was new at the end of the earlier life is new now; what was heard then is not. */
+START_TEST(test_clocks_of_an_earlier_life)
+{
+    struct serf_event ev = {.type = SERF_EV_CLOCKS, .clocks = {9, 5, 2}};
+    struct msg_user_event event = {4, SPAN_STR("deploy"), SPAN_STR("rev"), false};
+    struct msg_query_response resp;
+    struct rig rig;
+
+    rig_init(&rig, NULL);
+    ck_assert_int_eq(rig_event(&rig, &ev), 0);
+    ck_assert_uint_eq(rig_stats(&rig).member_time, 9);
+    ck_assert_uint_eq(rig_stats(&rig).event_time, 5);
+    ck_assert_uint_eq(rig_stats(&rig).query_time, 2);
+    rig_alive(&rig, "x.west", 1, 60);
+    rig_run_for(&rig, 5 * NS_PER_SEC);
+    rig_forget(&rig);
+    rig_serf_message(&rig, SERF_MSG_USER_EVENT, &msg_user_event_schema, &event);
+    rig_run_for(&rig, 5 * NS_PER_SEC);
+    ck_assert_uint_eq(rig_count(&rig, ML_USER, NULL), 0);
+    event.ltime = 5;
+    rig_serf_message(&rig, SERF_MSG_USER_EVENT, &msg_user_event_schema, &event);
+    rig_run_for(&rig, 5 * NS_PER_SEC);
+    ck_assert_uint_eq(rig_count(&rig, ML_USER, NULL), 4);
+    ask(&rig, 77, "load", QUERY_FLAG_ACK, SPAN_STR(""), NULL); /* with clock value 2 */
+    ck_assert_uint_eq(answers(&rig, &resp), 1);
+    rig_fini(&rig);
+}
+END_TEST
+
 START_TEST(test_query_filters)
 {
     struct msg_query_response resp;
@@ -694,7 +723,7 @@ START_TEST(test_relay_passes_on)
 
     rig_init(&rig, NULL);
     hex_put(&b, vec_relay);
-    ev.data = as_span(&b);
+    ev.data = span_of(&b);
     (void)rig_event(&rig, &ev);
     m = rig_last(&rig, ML_USER, NULL);
     ck_assert_ptr_nonnull(m);
@@ -801,6 +830,7 @@ int main(void)
     tcase_add_test(t, test_user_events);
     tcase_add_test(t, test_events_bounded);
     tcase_add_test(t, test_queries);
+    tcase_add_test(t, test_clocks_of_an_earlier_life);
     tcase_add_loop_test(t, test_query_filters, 0, ARRAY_LEN(filters));
     tcase_add_test(t, test_relay_passes_on);
     tcase_add_test(t, test_pool_restart_with_lower_incarnation);

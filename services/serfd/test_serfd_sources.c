@@ -141,7 +141,7 @@ static struct span lan_meta(const char *region, const char *lan)
 
     strbuf_reset(&meta);
     ck_assert_int_eq(tags_put(&meta, tags, ARRAY_LEN(tags)), 0);
-    return as_span(&meta);
+    return span_of(&meta);
 }
 
 static void say_alive(struct rig *rig, const char *name, unsigned host, struct span meta)
@@ -158,19 +158,19 @@ static void own_lan(struct serf_options *o)
     o->meta = lan_meta("west", "10.0.0.1:4648");
 }
 
-static void ask_pings(const struct rig *rig, const char *node, const char *to, const char *source)
+/* Answers come back to where a ping came from: an address in it would only cost bytes. */
+static void ask_pings(const struct rig *rig, const char *node, const char *to)
 {
     const struct rig_seen *ping = rig_last(rig, ML_PING, node);
     struct mp_scratch scratch = {.used = 0};
     char text[GOSSIP_ADDR_TEXT_MAX];
-    struct gossip_addr from;
     struct msg_ping msg;
 
     ck_assert_ptr_nonnull(ping);
     ck_assert_str_eq(gossip_addr_text(&ping->to, text), to);
     ck_assert(msg_get((struct span){ping->raw, ping->raw_len}, &msg_ping_schema, &msg, &scratch));
-    ck_assert(gossip_addr_from(&from, msg.source_addr, msg.source_port));
-    ck_assert_str_eq(gossip_addr_text(&from, text), source);
+    ck_assert_uint_eq(msg.source_addr.len + msg.source_port, 0);
+    ck_assert(span_is(msg.source_node, "me.west"));
 }
 
 /* Members of the own region are reached in the region's network, and answer there. */
@@ -185,9 +185,9 @@ START_TEST(test_lan_and_wan)
     say_alive(&rig, "far.east", 11, lan_meta("east", "10.0.0.11:4648"));
     say_alive(&rig, "plain.west", 12, rig_meta(NULL, NULL));
     rig_run_for(&rig, 10 * NS_PER_SEC);
-    ask_pings(&rig, "near.west", "10.0.0.10:4648", "10.0.0.1:4648");
-    ask_pings(&rig, "far.east", "127.0.11.1:4648", "127.0.1.1:4648");
-    ask_pings(&rig, "plain.west", "127.0.12.1:4648", "127.0.1.1:4648");
+    ask_pings(&rig, "near.west", "10.0.0.10:4648");
+    ask_pings(&rig, "far.east", "127.0.11.1:4648");
+    ask_pings(&rig, "plain.west", "127.0.12.1:4648");
     ck_assert_int_eq(serf_member_find(rig.s, "near.west", &info), 0);
     ck_assert_str_eq(gossip_addr_text(&info.addr, text), "10.0.0.10:4648");
     ck_assert_int_eq(serf_member_find(rig.s, "far.east", &info), 0);

@@ -66,7 +66,7 @@ static void direct_ack(struct rig *rig, uint32_t seq)
 
     coord_init(&c);
     coord_put(&payload, &c);
-    m.payload = as_span(&payload);
+    m.payload = span_of(&payload);
     rig_message(rig, ML_ACK, &msg_ack_schema, &m);
     strbuf_fini(&payload);
 }
@@ -304,6 +304,59 @@ START_TEST(test_first_comparison_is_with_the_neighbour)
 }
 END_TEST
 
+static size_t ack_size(struct rig *rig, const char *source)
+{
+    struct msg_ping ping = {.seq = 7, .node = SPAN_STR("me.west"), .source_node = SPAN_STR(source)};
+
+    rig_forget(rig);
+    rig_message(rig, ML_PING, &msg_ping_schema, &ping);
+    ck_assert_uint_eq(rig_last(rig, ML_ACK, NULL)->seq, 7);
+    return rig_last(rig, ML_ACK, NULL)->raw_len;
+}
+
+/* The coordinate is most of an ack: each member is told the first time and each fourth. */
+START_TEST(test_acks_are_short)
+{
+    struct rig rig;
+
+    rig_init(&rig, NULL);
+    add_peers(&rig, 2);
+    rig_run_for(&rig, 3 * NS_PER_SEC);
+    for (int i = 0; i < 12; i++) {
+        ck_assert_int_eq(ack_size(&rig, "p0.west") > 100, i % 4 == 0);
+        if (i < 6)
+            ck_assert_int_eq(ack_size(&rig, "p1.west") > 100, i % 4 == 0);
+    }
+    for (int i = 0; i < 3; i++)
+        ck_assert_uint_gt(ack_size(&rig, "stranger.west"), 100);
+    rig_fini(&rig);
+}
+END_TEST
+
+/* So that an ack that comes late is known as direct, it may come without a coordinate. */
+START_TEST(test_late_acks_count_by_where_they_come_from)
+{
+    struct serf_event ev = {.type = SERF_EV_PACKET};
+    struct strbuf b = STRBUF_INIT;
+    struct rig rig;
+
+    rig_of_two(&rig);
+    for (int i = 0; i < 30; i++) {
+        struct msg_ack ack = {.seq = await(&rig, ML_PING, "p0.west")->seq};
+
+        run_for(&rig, 280 * MS);
+        strbuf_reset(&b);
+        msg_put(&b, ML_ACK, &msg_ack_schema, &ack);
+        ev.addr = rig_addr(10);
+        ev.data = span_of(&b);
+        (void)rig_event(&rig, &ev);
+    }
+    ck_assert_int_ge(timeout_seen(&rig), 370 * MS);
+    strbuf_fini(&b);
+    rig_fini(&rig);
+}
+END_TEST
+
 static void count_heard(struct sim *sim, unsigned node, const char *text)
 {
     unsigned *heard = sim->user;
@@ -355,6 +408,8 @@ int main(void)
     tcase_add_test(t, test_who_still_suspects_the_dead_is_told);
     tcase_add_test(t, test_unconfirmed_suspicion_is_repeated);
     tcase_add_test(t, test_first_comparison_is_with_the_neighbour);
+    tcase_add_test(t, test_acks_are_short);
+    tcase_add_test(t, test_late_acks_count_by_where_they_come_from);
     tcase_add_test(t, test_events_come_by_exchange);
     return check_run("serfd speed", t, NULL);
 }

@@ -8,11 +8,6 @@
 
 #include "messages.h"
 
-static inline struct span as_span(const struct strbuf *b)
-{
-    return (struct span){(const uint8_t *)b->data, b->len};
-}
-
 static inline int hex_digit(char c)
 {
     return c <= '9' ? c - '0' : c - 'a' + 10;

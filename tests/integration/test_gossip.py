@@ -15,6 +15,7 @@ import gossip  # noqa: E402
 import steppe  # noqa: E402
 from steppe import wait_for  # noqa: E402
 
+EVENT = 124
 # Failed members are dialled often, so that a mended link is found out soon.
 QUICK_RECONNECT = 'gossip { reconnect_interval = "1s" }'
 
@@ -107,6 +108,77 @@ class Nine(PoolCase):
         self.assertEqual(east[2].stop(signal.SIGUSR2), 0)
         self.pool.wait_status(self.pool.others(east[2]), east[2].full, 'left')
         self.assertCalledFailed(self.pool.all, [])
+
+
+class Snapshot(PoolCase):
+    """The file by which a killed server finds its pool again."""
+
+    def pair(self):
+        a, b = (self.pool.server('west', i).start() for i in (1, 2))
+        self.assertEqual(a.join(b.addr), (1, ''))
+        self.pool.wait_whole([a, b])
+        a.wait_snapshot(b.full)
+        return a, b, os.path.join(a.dir, 'data/server/serf/snapshot')
+
+    def test_torn_files(self):
+        """kill -9 and a file that was not finished: what is whole of it counts, and the start always succeeds."""
+        a, b, path = self.pair()
+        with open(path, 'rb') as f:
+            good = f.read()
+        self.assertTrue(good.endswith(b'\n'))
+        for data, finds in ((good[:-4], True),  # within the name, which is only for people
+                            (b'alive: not-an-address x\nalive: \n\xff\xfe:\n' + good, True),
+                            (good + b'clock: 99999999999999999999999\nevent-clock: -3\n', True),
+                            (good[:good.index(b'alive')] + b'alive: %s:4' % b.addr.encode(), False),
+                            (bytes(len(good)), False),  # as after a power failure
+                            (os.urandom(4096), False),
+                            (b'', False),
+                            (b'alive: 127.0.0.1:1 x\n' * 500000, False)):  # longer than any real one
+            a.kill()
+            with open(path, 'wb') as f:
+                f.write(data)
+            a.start()
+            if not finds:
+                self.assertEqual(a.join(b.addr), (1, ''))
+            self.pool.wait_whole([a, b])
+            a.wait_snapshot(b.full)
+        self.assertIn('membership snapshot not read error="%s: more than' % path, a.log())
+        a.kill()
+        os.unlink(path)
+        os.mkdir(path)
+        a.start()
+        self.assertIn('membership snapshot not read', a.log())
+
+    def test_written_when_it_can_be(self):
+        """As on a full disk: nothing else suffers, and it is made up for without a further change."""
+        a, b, path = self.pair()
+        os.mkdir(path + '.new')
+        c = self.pool.server('west', 3).start()
+        self.assertEqual(c.join(b.addr), (1, ''))
+        self.pool.wait_whole(self.pool.all)
+        wait_for('the warning', lambda: 'membership snapshot not written' in a.log(), 60)
+        os.rmdir(path + '.new')
+        wait_for('the next try', lambda: 'membership snapshot written again' in a.log(), 60)
+        a.wait_snapshot(c.full)
+
+    def test_old_events_stay_old(self):
+        """What was delivered before the kill is not delivered again, and the file knows without a change of members."""
+        a, b, path = self.pair()
+
+        def clock():
+            with open(path) as f:
+                return int(f.read().split('event-clock: ')[1].split()[0])
+        before = clock()
+        for i in range(3):
+            self.assertEqual(b.call(EVENT, gossip.interop.field(1, 'e%d' % i))[0], 0)
+        wait_for('the event clock in the file', lambda: clock() == before + 3, 60)
+        a.kill()
+        a.start()
+        self.pool.wait_whole([a, b])
+        self.assertEqual(b.call(EVENT, gossip.interop.field(1, 'e3'))[0], 0)
+        wait_for('the new event', lambda: 'user event name=e3 ' in a.log(), 60)
+        for i in range(4):
+            self.assertEqual(a.log().count('user event name=e%d ' % i), 1)
 
 
 class CutLinks(PoolCase):
