@@ -79,7 +79,7 @@ server {
   raft_snapshot_threshold = 8192    # log entries between snapshots
   raft_trailing_logs      = 10240   # entries kept behind one, for those who lag
 
-  num_schedulers     = 4  # evaluations that this server's scheduler works on at a time; 0: none
+  num_schedulers     = 4  # times 16 evaluations that this server's scheduler works on at a time; 0: none
   enabled_schedulers = [] # of these types: "service", "batch", "system"; empty: all
 
   # (reload) Heartbeats of clients.

@@ -79,7 +79,7 @@ struct conf_server {
     int64_t job_gc_threshold, eval_gc_threshold, node_gc_threshold, deployment_gc_threshold;
     struct conf_sched sched;
     struct conf_join join;
-    int num_schedulers;                  /* 4: evaluations that schedd works on at a time */
+    int num_schedulers;                  /* 4: schedd works on 16 evaluations for each */
     struct conf_list enabled_schedulers; /* service batch system; empty = all */
 };
 

@@ -93,7 +93,7 @@ static bool at_null(const struct json_reader *r)
 static int read_list(struct json_reader *r, const struct json_field *f, void *msg)
 {
     size_t cap = 0;
-    void *slot;
+    void *slot = NULL;
     int err;
 
     if (r->p >= r->end || *r->p != '[')
@@ -191,7 +191,7 @@ static void map_sort(const struct json_field *f, void *msg)
 static int read_map(struct json_reader *r, const struct json_field *f, void *msg)
 {
     size_t cap = 0;
-    void *slot;
+    void *slot = NULL;
     int err;
 
     if (r->p >= r->end || *r->p != '{')

@@ -20,6 +20,7 @@ enum rpc_flags {
     RPC_AGAIN = 16,  /* with WRITE: no harm when the next leader gets it, too, after the last one */
 };
 
+/* 34, 36 and 37 were used before. */
 /* clang-format off */
 #define RPC_METHODS(X)                                                                                              \
     X(STATUS_PING,          1, "Status.Ping",              RAFTD, RPC_READ | RPC_LOCAL, Empty, Empty)               \
@@ -43,11 +44,9 @@ enum rpc_flags {
     X(EVAL_GET,            31, "Eval.GetEval",             RAFTD, RPC_READ,  EvalSpecificRequest, Evaluation)       \
     X(EVAL_ALLOCATIONS,    32, "Eval.Allocations",         RAFTD, RPC_READ,  EvalSpecificRequest, AllocListResponse) \
     X(EVAL_DEQUEUE,        33, "Eval.Dequeue",             RAFTD, RPC_WRITE | RPC_AGAIN, EvalDequeueRequest, EvalDequeueResponse) \
-    X(EVAL_ACK,            34, "Eval.Ack",                 RAFTD, RPC_WRITE, EvalAckRequest, GenericResponse)       \
-    X(EVAL_NACK,           35, "Eval.Nack",                RAFTD, RPC_WRITE, EvalAckRequest, GenericResponse)       \
-    X(EVAL_UPDATE,         36, "Eval.Update",              RAFTD, RPC_WRITE, EvalUpdateRequest, GenericResponse)    \
-    X(EVAL_REBLOCK,        37, "Eval.Reblock",             RAFTD, RPC_WRITE, EvalUpdateRequest, GenericResponse)    \
+    X(EVAL_NACK,           35, "Eval.Nack",                RAFTD, RPC_WRITE, EvalNackRequest, GenericResponse)      \
     X(PLAN_SUBMIT,         38, "Plan.Submit",              RAFTD, RPC_WRITE, Plan, PlanResult)                       \
+    X(EVAL_FINISH,         39, "Eval.Finish",              RAFTD, RPC_WRITE, EvalFinishRequest, EvalFinishResponse) \
     X(NODE_REGISTER,       40, "Node.Register",            RAFTD, RPC_WRITE, NodeRegisterRequest, NodeUpdateResponse) \
     X(NODE_UPDATE_STATUS,  41, "Node.UpdateStatus",        RAFTD, RPC_WRITE, NodeUpdateStatusRequest, NodeUpdateResponse) \
     X(NODE_GET,            42, "Node.GetNode",             RAFTD, RPC_READ,  NodeSpecificRequest, Node)             \

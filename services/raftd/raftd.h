@@ -181,8 +181,6 @@ void raftd_sched_unlead(struct raftd *rd); /* also when it did not lead */
 void raftd_sched_run(struct raftd *rd);
 /* Methods that the leader answers from memory. False: it is none of them. Takes req if true. */
 bool raftd_sched_request(struct raftd *rd, struct bus_req *req);
-/* Does a scheduler hold this evaluation? */
-bool raftd_sched_holds(struct raftd *rd, const char *eval_id, const char *token);
 /* Fills in st->counts, on the leader. */
 void raftd_sched_counts(const struct raftd *rd, struct state_status *st);
 /* A server has failed: what its schedulers held goes to others. */

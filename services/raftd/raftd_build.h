@@ -26,7 +26,6 @@ struct building {
 typedef enum built raftd_build_fn(struct building *b, void *msg);
 raftd_build_fn raftd_build_job_register;
 raftd_build_fn raftd_build_job_deregister;
-raftd_build_fn raftd_build_eval_update;
 raftd_build_fn raftd_build_scheduler_config;
 raftd_build_fn raftd_build_node_register;
 raftd_build_fn raftd_build_node_status;

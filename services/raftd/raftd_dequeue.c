@@ -11,10 +11,12 @@
 #include "base/log.h"
 #include "raftd_sched.h"
 #include "rpc.pb.h"
+#include "wire/field.h"
 #include "wire/wire.h"
 
 #define DELIVERIES_MAX   64
 #define WAIT_MAX_MS      60000u
+#define EVALS_MAX        64 /* of one end: blobs of a command */
 #define ANSWER_MARGIN_MS 20 /* before the caller's own deadline */
 
 /* Takes up to max evaluations out of the broker. */
@@ -200,34 +202,195 @@ void sched_dequeue(struct raftd *rd, struct bus_req *req)
     pb_release(steppe_EvalDequeueRequest_fields, &msg);
 }
 
-/* ---- what became of it ---- */
+/* ---- given back ---- */
 
-static void finish(struct raftd *rd, struct bus_req *req, bool done)
+void sched_nack(struct raftd *rd, struct bus_req *req)
 {
     steppe_GenericResponse ok = {.index = fsm_applied_index(rd->fsm)};
-    struct broker *b = rd->sched->broker;
-    steppe_EvalAckRequest msg;
+    steppe_EvalNackRequest msg;
     int r;
 
-    if (!bus_req_decode(req, steppe_EvalAckRequest_fields, &msg, sizeof(msg)))
+    if (!bus_req_decode(req, steppe_EvalNackRequest_fields, &msg, sizeof(msg)))
         return;
-    r = done ? broker_ack(b, msg.eval_id, msg.token, ok.index, sched_now())
-             : broker_nack(b, msg.eval_id, msg.token, sched_now());
-    pb_release(steppe_EvalAckRequest_fields, &msg);
+    r = broker_nack(rd->sched->broker, msg.eval_id, msg.token, sched_now());
+    pb_release(steppe_EvalNackRequest_fields, &msg);
     if (r < 0) {
         bus_req_error(req, 409, false, "evaluation is not outstanding");
         return;
     }
-    raftd_rpc_answer(rd, req, fsm_applied_index(rd->fsm), steppe_GenericResponse_fields, &ok);
+    raftd_rpc_answer(rd, req, ok.index, steppe_GenericResponse_fields, &ok);
     raftd_wake(rd);
 }
 
-void sched_ack(struct raftd *rd, struct bus_req *req)
+/* ---- done ---- */
+
+/* A request of several ends, until all that is written of it is through. */
+struct finish {
+    struct bus_req *req;
+    unsigned left; /* commands on their way, and one while they are being made */
+    bool lost; /* leadership ended under one: the next leader knows nothing of these deliveries */
+    steppe_EvalFinishResponse answer;
+};
+
+/* One delivery's end, while it is being written. */
+struct end {
+    struct finish *f;
+    char eval_id[UUID_TEXT_LEN + 1], token[BROKER_TOKEN_LEN + 1];
+};
+
+static void finish_unref(struct raftd *rd, struct finish *f)
 {
-    finish(rd, req, true);
+    if (--f->left)
+        return;
+    if (rd->stopping)
+        raftd_rpc_stopping(f->req);
+    else if (f->lost)
+        bus_req_error(f->req, 500, true, "not all of it was written");
+    else
+        raftd_rpc_answer(rd, f->req, fsm_applied_index(rd->fsm), steppe_EvalFinishResponse_fields,
+                         &f->answer);
+    free(f);
 }
 
-void sched_nack(struct raftd *rd, struct bus_req *req)
+/* The broker gives it to nobody any more, but the next one of its job. */
+static void acknowledge(struct raftd *rd, struct end *end, uint64_t index)
 {
-    finish(rd, req, false);
+    if (broker_ack(rd->sched->broker, end->eval_id, end->token, index, sched_now()) == 0)
+        end->f->answer.done++;
+    end->f->answer.index = MAX(end->f->answer.index, index);
+    raftd_wake(rd);
+}
+
+static void end_applied(struct raftd *rd, struct raftd_proposal *p, const struct fsm_result *result)
+{
+    struct end *end = p->user;
+
+    if (result->code == 0)
+        acknowledge(rd, end, result->index);
+    else
+        log_warn("an evaluation's end was refused eval=%s error=\"%s\"", end->eval_id,
+                 result->error);
+    finish_unref(rd, end->f);
+    free(end);
+}
+
+static void end_dropped(struct raftd *rd, struct raftd_proposal *p)
+{
+    struct end *end = p->user;
+
+    end->f->lost = true;
+    finish_unref(rd, end->f);
+    free(end);
+}
+
+static bool copy_text(struct bytes from, char *to, size_t cap)
+{
+    if (from.len >= cap)
+        return false;
+    memcpy(to, from.data, from.len);
+    to[from.len] = 0;
+    return true;
+}
+
+/* False: it is not one, or has too much in it. */
+static bool read_end(struct bytes in, struct end *end, struct bytes evals[static EVALS_MAX],
+                     size_t *ret_n)
+{
+    struct wire_field f;
+    bool ok = true;
+
+    while (ok && wire_field_next(&in, &f)) {
+        if (f.tag == steppe_EvalEnd_eval_id_tag)
+            ok = copy_text(f.data, end->eval_id, sizeof(end->eval_id));
+        else if (f.tag == steppe_EvalEnd_token_tag)
+            ok = copy_text(f.data, end->token, sizeof(end->token));
+        else if (f.tag == steppe_EvalEnd_evals_tag && *ret_n < EVALS_MAX)
+            evals[(*ret_n)++] = f.data;
+        else
+            ok = false;
+    }
+    return ok && in.len == 0;
+}
+
+/* Our clock, behind the evaluation's own fields: what stands last counts. */
+static void stamp(struct bytes eval, struct strbuf *out)
+{
+    steppe_Evaluation times = {.create_time = clock_wall().ns, .modify_time = clock_wall().ns};
+    struct bytes rest = eval;
+    struct wire_field f;
+
+    while (wire_field_next(&rest, &f)) {
+        if (f.tag == steppe_Evaluation_create_time_tag)
+            times.create_time = 0;
+    }
+    strbuf_add(out, eval.data, eval.len);
+    (void)wire_encode(steppe_Evaluation_fields, &times, out);
+}
+
+/* Takes end over. */
+static void write_end(struct raftd *rd, struct end *end, const struct bytes *evals, size_t n)
+{
+    struct raftd_proposal *p = raftd_proposal_new(NULL, end_applied);
+    steppe_EvalUpdateCommand cmd = {.reason = "scheduler"};
+    struct strbuf stamped[EVALS_MAX] = {0};
+    struct bytes blobs[EVALS_MAX];
+    int r;
+
+    for (size_t i = 0; i < n; i++) {
+        stamp(evals[i], &stamped[i]);
+        blobs[i] = bytes_of(stamped[i].data, stamped[i].len);
+    }
+    r = command_encode(&p->command, COMMAND_EVAL_UPDATE, clock_wall(), NULL, &cmd, blobs, n);
+    for (size_t i = 0; i < n; i++)
+        strbuf_fini(&stamped[i]);
+    if (r < 0) {
+        log_warn("an evaluation's end is too large to be stored eval=%s", end->eval_id);
+        raftd_proposal_fail(rd, p, 413, false, "");
+        free(end);
+        return;
+    }
+    end->f->left++;
+    p->user = end;
+    p->dropped = end_dropped;
+    raftd_propose(rd, p);
+}
+
+static void finish_one(struct raftd *rd, struct finish *f, struct bytes in)
+{
+    struct end *end = xcalloc(1, sizeof(*end));
+    struct bytes evals[EVALS_MAX];
+    size_t n = 0;
+
+    end->f = f;
+    if (!read_end(in, end, evals, &n) ||
+        !broker_holds(rd->sched->broker, end->eval_id, end->token)) {
+        free(end);
+    } else if (n > 0) {
+        write_end(rd, end, evals, n);
+    } else {
+        acknowledge(rd, end, fsm_applied_index(rd->fsm));
+        free(end);
+    }
+}
+
+void sched_finish(struct raftd *rd, struct bus_req *req)
+{
+    struct bytes body = bytes_of(req->body, req->body_len), rest = body;
+    struct wire_field end;
+    struct finish *f;
+    bool ok = true;
+    unsigned n = 0;
+
+    for (; ok && wire_field_next(&rest, &end); n++)
+        ok = end.tag == steppe_EvalFinishRequest_ends_tag && end.wire == WIRE_BYTES;
+    if (!ok || rest.len > 0 || n == 0 || n > DELIVERIES_MAX) {
+        bus_req_error(req, 400, false, "not 1 to %d ends of evaluations", DELIVERIES_MAX);
+        return;
+    }
+    f = xcalloc(1, sizeof(*f));
+    f->req = req;
+    f->left = 1;
+    while (wire_field_next(&body, &end))
+        finish_one(rd, f, end.data);
+    finish_unref(rd, f);
 }

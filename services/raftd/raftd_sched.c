@@ -541,19 +541,14 @@ void raftd_sched_counts(const struct raftd *rd, struct state_status *st)
     st->counts[STATE_STATUS_N_PLANS] = s->plan_load.plans;
 }
 
-bool raftd_sched_holds(struct raftd *rd, const char *eval_id, const char *token)
-{
-    return rd->sched->leading && broker_holds(rd->sched->broker, eval_id, token);
-}
-
 bool raftd_sched_request(struct raftd *rd, struct bus_req *req)
 {
     switch (req->env.method) {
     case RPC_EVAL_DEQUEUE:
         sched_dequeue(rd, req);
         return true;
-    case RPC_EVAL_ACK:
-        sched_ack(rd, req);
+    case RPC_EVAL_FINISH:
+        sched_finish(rd, req);
         return true;
     case RPC_EVAL_NACK:
         sched_nack(rd, req);

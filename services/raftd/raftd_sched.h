@@ -77,7 +77,7 @@ int64_t sched_now(void);
 /* ---- raftd_dequeue.c ---- */
 
 void sched_dequeue(struct raftd *rd, struct bus_req *req);
-void sched_ack(struct raftd *rd, struct bus_req *req);
+void sched_finish(struct raftd *rd, struct bus_req *req);
 void sched_nack(struct raftd *rd, struct bus_req *req);
 /* Gives what is ready to those that wait for it, in the order in which they came. */
 void sched_serve(struct raftd *rd);

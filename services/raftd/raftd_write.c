@@ -287,8 +287,6 @@ static const struct write_method {
     /* clang-format off */
     {RPC_JOB_REGISTER,       steppe_JobRegisterRequest_fields,      raftd_build_job_register,   job_applied},
     {RPC_JOB_DEREGISTER,     steppe_JobDeregisterRequest_fields,    raftd_build_job_deregister, plain_applied},
-    {RPC_EVAL_UPDATE,        steppe_EvalUpdateRequest_fields,       raftd_build_eval_update,    plain_applied},
-    {RPC_EVAL_REBLOCK,       steppe_EvalUpdateRequest_fields,       raftd_build_eval_update,    plain_applied},
     {RPC_SCHEDULER_SET_CONFIG, steppe_SchedulerSetConfigRequest_fields, raftd_build_scheduler_config, plain_applied},
     {RPC_NODE_REGISTER,      steppe_NodeRegisterRequest_fields,     raftd_build_node_register,  node_applied},
     {RPC_NODE_UPDATE_STATUS, steppe_NodeUpdateStatusRequest_fields, raftd_build_node_status,    node_applied},
@@ -305,7 +303,6 @@ static const struct write_method {
 union write_message {
     steppe_JobRegisterRequest job_register;
     steppe_JobDeregisterRequest job_deregister;
-    steppe_EvalUpdateRequest eval_update;
     steppe_SchedulerSetConfigRequest scheduler_config;
     steppe_NodeRegisterRequest node_register;
     steppe_NodeUpdateStatusRequest node_status;

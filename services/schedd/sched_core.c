@@ -192,7 +192,7 @@ static bool any_failed(const struct sched_out *out)
 /* An evaluation into the request; its failures are bytes already. */
 static void put_eval(struct strbuf *body, const steppe_Evaluation *e, const struct sched_out *out)
 {
-    size_t at = sched_pb_begin(body, steppe_EvalUpdateRequest_evals_tag);
+    size_t at = sched_pb_begin(body, steppe_EvalEnd_evals_tag);
     steppe_Evaluation plain = *e;
 
     plain.failed_tg_allocs_count = 0;
@@ -225,21 +225,21 @@ static void put_blocked(const struct sched_in *in, struct sched_arena *arena,
     put_eval(body, &b, out);
 }
 
-enum sched_end sched_finish(const struct sched_in *in, struct sched_arena *arena,
-                            const struct sched_out *out, bool given_up, struct strbuf *body)
+void sched_finish(const struct sched_in *in, struct sched_arena *arena, const struct sched_out *out,
+                  bool given_up, struct strbuf *body)
 {
     steppe_Evaluation e = *in->eval;
     bool was_blocked = strcmp(sched_text(e.status), "blocked") == 0, failed = any_failed(out);
 
-    sched_pb_text(body, steppe_EvalUpdateRequest_eval_id_tag, in->eval->id);
-    sched_pb_text(body, steppe_EvalUpdateRequest_token_tag, in->token);
+    sched_pb_text(body, steppe_EvalEnd_eval_id_tag, in->eval->id);
+    sched_pb_text(body, steppe_EvalEnd_token_tag, in->token);
     e.modify_time = in->now;
     e.snapshot_index = in->snapshot_index;
     put_queued(arena, out, &e);
     if (was_blocked && failed && !given_up) {
         put_classes(arena, out, &e);
         put_eval(body, &e, out);
-        return SCHED_END_REBLOCK;
+        return;
     }
     e.status = (char *)"complete";
     e.status_description = (char *)"";
@@ -254,5 +254,4 @@ enum sched_end sched_finish(const struct sched_in *in, struct sched_arena *arena
     if (given_up || (failed && !out->delayed))
         put_blocked(in, arena, out, given_up, &e, body);
     put_eval(body, &e, out);
-    return SCHED_END_UPDATE;
 }

@@ -103,13 +103,9 @@ bool sched_retry_next(struct sched_retry *r, const char *job_type, bool progress
 
 /* ---- how it ends ---- */
 
-enum sched_end {
-    SCHED_END_UPDATE,  /* Eval.Update, then Eval.Ack */
-    SCHED_END_REBLOCK, /* Eval.Reblock, then Eval.Ack */
-};
 /*
- * Appends an EvalUpdateRequest (body of both): the evaluation as it is left, and the blocked one
- * that it leaves behind, if any. out: of the last attempt, may be NULL; given_up: too many of them.
+ * Appends an EvalEnd: the evaluation as it is left, and the blocked one that it leaves behind, if
+ * any. out: of the last attempt, may be NULL; given_up: too many of them.
  */
-enum sched_end sched_finish(const struct sched_in *in, struct sched_arena *arena,
-                            const struct sched_out *out, bool given_up, struct strbuf *body);
+void sched_finish(const struct sched_in *in, struct sched_arena *arena, const struct sched_out *out,
+                  bool given_up, struct strbuf *body);

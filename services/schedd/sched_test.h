@@ -16,8 +16,8 @@ struct world {
     struct sched_in in;
     struct sched_out out;
     struct strbuf plan_bytes, body;
-    steppe_Plan plan;                /* decoded, of the last run */
-    steppe_EvalUpdateRequest update; /* of the last finish */
+    steppe_Plan plan;      /* decoded, of the last run */
+    steppe_EvalEnd update; /* of the last finish */
     bool has_plan, has_update;
     steppe_Job job;
     steppe_TaskGroup groups[4];

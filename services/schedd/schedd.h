@@ -12,17 +12,26 @@
 #include "state/store.h"
 #include "svc/svc.h"
 
-#define SCHEDD_ITEMS_MAX 64
+#define SCHEDD_ITEMS_MAX  64
+#define SCHEDD_PER_WORKER 16 /* items for each of server.num_schedulers */
 
 enum schedd_stage {
     SCHEDD_FREE,
     SCHEDD_READY,  /* runs as soon as the state is new enough */
     SCHEDD_SUBMIT, /* its plan is with the leader */
-    SCHEDD_FINISH, /* what is left of it is being written */
-    SCHEDD_ACK,
+    SCHEDD_FINISH, /* what is left of it is being written, which acknowledges it, too */
+    SCHEDD_NACK,
 };
 
 struct schedd;
+
+/* Items that end together: one request. */
+struct schedd_ends {
+    struct schedd *d;
+    struct schedd_item *items[SCHEDD_ITEMS_MAX];
+    unsigned n, tries;
+    struct strbuf body; /* EvalFinishRequest */
+};
 
 /* An evaluation under work. */
 struct schedd_item {
@@ -33,13 +42,11 @@ struct schedd_item {
     uint64_t min_index;  /* of the state to look at */
     int64_t deadline_ns; /* monotonic: its lease ends soon after */
     struct sched_retry retry;
-    unsigned tries; /* of the call under way */
     struct sched_arena arena;
     struct sched_in in; /* of the last attempt; job is owned */
     struct sched_out out;
     bool has_out;
-    struct strbuf plan, body; /* body: of the finishing call */
-    enum sched_end end;
+    struct strbuf plan;
 };
 
 struct schedd {
@@ -57,12 +64,15 @@ struct schedd {
     size_t types_n;
 
     struct schedd_item items[SCHEDD_ITEMS_MAX];
-    unsigned slots;      /* of items that are used */
-    bool asking;         /* a dequeue is under way */
-    bool stopping, gone; /* gone: no more calls */
+    unsigned slots;           /* of items that are used */
+    struct sched_arena spare; /* an unused one, so that most evaluations cost no malloc */
+    struct schedd_ends *ends; /* what has ended in this turn; NULL: nothing */
+    int64_t run_ns;           /* what an attempt takes, lately */
+    bool asking;              /* a dequeue is under way */
+    bool stopping, gone;      /* gone: no more calls */
     unsigned ask_failures;
     uv_timer_t ask_timer, run_timer;
-    uv_idle_t idle;   /* runs one evaluation per turn of the loop */
+    uv_idle_t idle;   /* runs evaluations, then sends what has ended, then asks for more */
     unsigned handles; /* open ones */
 };
 
@@ -93,10 +103,12 @@ bool schedd_item_run(struct schedd_item *it);
 void schedd_item_drop(struct schedd_item *it);
 /* It failed here: the broker counts that. */
 void schedd_item_nack(struct schedd_item *it, const char *why);
+/* Sends what has ended since the last time. */
+void schedd_ends_send(struct schedd *d);
 
 /* ---- schedd_shell.c ---- */
 
-/* A slot became free, an item is ready. */
+/* A slot became free, an item is ready or has ended. */
 void schedd_wake(struct schedd *d);
 /* While stopping: says so when nothing is under way any more. */
 void schedd_check_stopped(struct schedd *d);

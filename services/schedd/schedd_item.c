@@ -2,12 +2,13 @@
 /*
  * One evaluation from its delivery to its acknowledgement:
  *
- *     READY -- plan --> SUBMIT -- taken --> FINISH -- written --> ACK -- FREE
+ *     READY -- plan --> SUBMIT -- taken --> FINISH -- written and acknowledged --> FREE
  *       ^                 | a part was taken, or more is left
  *       +-----------------+
  *
- * Whatever goes wrong on the way to the leader: the item is dropped. The state has what it got, and
- * the evaluation is delivered again.
+ * What ends in the same turn of the loop goes to the leader in one request. Whatever goes wrong on
+ * the way to the leader: the item is dropped. The state has what it got, and the evaluation is
+ * delivered again.
  */
 #include "schedd.h"
 
@@ -18,12 +19,12 @@
 #include "base/log.h"
 #include "rpc/rpc_methods.h"
 #include "sched_match.h"
+#include "sched_pb.h"
 #include "wire/wire.h"
 
 #define LEASE_NS     (INT64_C(50) * NS_PER_SEC)
 #define FINISH_TRIES 4
-
-static void finish(struct schedd_item *it, bool given_up);
+#define ENDS_BYTES   (1u << 20) /* of a request, roughly */
 
 void schedd_item_start(struct schedd_item *it, steppe_EvalDelivery *delivery)
 {
@@ -37,16 +38,24 @@ void schedd_item_start(struct schedd_item *it, steppe_EvalDelivery *delivery)
     it->retry = (struct sched_retry){0};
     it->in = (struct sched_in){0};
     it->has_out = false;
+    it->arena = it->d->spare;
+    it->d->spare = (struct sched_arena){0};
 }
 
 static void release(struct schedd_item *it)
 {
+    struct schedd *d = it->d;
+
     schedd_job_release(it);
     pb_release(steppe_Evaluation_fields, &it->eval);
     it->eval = (steppe_Evaluation)steppe_Evaluation_init_zero;
+    strbuf_fini(&it->plan);
     sched_arena_reset(&it->arena);
-    if (it->plan.cap > SCHED_ARENA_KEEP)
-        strbuf_fini(&it->plan);
+    if (d->spare.spare)
+        sched_arena_fini(&it->arena);
+    else
+        d->spare = it->arena;
+    it->arena = (struct sched_arena){0};
     it->stage = SCHEDD_FREE;
 }
 
@@ -58,70 +67,84 @@ void schedd_item_drop(struct schedd_item *it)
     schedd_wake(d);
 }
 
-/* ---- acknowledged ---- */
+/* ---- given back ---- */
 
-static void on_acked(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
+static void on_nacked(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
 {
     struct schedd_item *it = user;
 
     if (err || rep->code)
-        log_debug("an acknowledgement was not taken eval=%s error=\"%s\"", it->eval.id,
+        log_debug("an evaluation was not taken back eval=%s error=\"%s\"", it->eval.id,
                   err ? strerror(-err) : rep->error);
     schedd_item_drop(it);
 }
 
-static void acknowledge(struct schedd_item *it, unsigned method)
-{
-    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
-    steppe_EvalAckRequest msg = {.eval_id = it->eval.id, .token = it->token};
-
-    it->stage = SCHEDD_ACK;
-    (void)wire_encode(steppe_EvalAckRequest_fields, &msg, &body);
-    schedd_call(it->d, method, body.data, body.len, on_acked, it);
-}
-
 void schedd_item_nack(struct schedd_item *it, const char *why)
 {
+    _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
+    steppe_EvalNackRequest msg = {.eval_id = it->eval.id, .token = it->token};
+
     log_warn("an evaluation is given back eval=%s job=%s error=\"%s\"", sched_text(it->eval.id),
              sched_text(it->eval.job_id), why);
-    acknowledge(it, RPC_EVAL_NACK);
+    it->stage = SCHEDD_NACK;
+    (void)wire_encode(steppe_EvalNackRequest_fields, &msg, &body);
+    schedd_call(it->d, RPC_EVAL_NACK, body.data, body.len, on_nacked, it);
 }
 
-/* ---- written ---- */
+/* ---- ended ---- */
 
-static void send_finish(struct schedd_item *it);
+static void send_ends(struct schedd_ends *e);
 
-static void on_finished(void *user, int err, const steppe_Reply *rep, const uint8_t *body,
-                        size_t len)
+static void on_ended(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
 {
-    struct schedd_item *it = user;
+    struct schedd_ends *e = user;
+    bool written = err == 0 && rep->code == 0;
 
-    if (err == 0 && rep->code == 0) {
-        acknowledge(it, RPC_EVAL_ACK);
-        return;
+    if (!written) {
+        log_debug("the ends of evaluations were not written n=%u error=\"%s\"", e->n,
+                  err ? strerror(-err) : rep->error);
+        if (!e->d->stopping && (err != 0 || rep->retryable) && ++e->tries < FINISH_TRIES) {
+            send_ends(e);
+            return;
+        }
     }
-    log_debug("an evaluation's end was not written eval=%s error=\"%s\"", it->eval.id,
-              err ? strerror(-err) : rep->error);
-    if (it->d->stopping || (err == 0 && !rep->retryable) || ++it->tries == FINISH_TRIES)
-        schedd_item_drop(it);
-    else
-        send_finish(it);
+    for (unsigned i = 0; i < e->n; i++)
+        schedd_item_drop(e->items[i]);
+    strbuf_fini(&e->body);
+    free(e);
 }
 
-static void send_finish(struct schedd_item *it)
+static void send_ends(struct schedd_ends *e)
 {
-    schedd_call(it->d, it->end == SCHED_END_REBLOCK ? RPC_EVAL_REBLOCK : RPC_EVAL_UPDATE,
-                it->body.data, it->body.len, on_finished, it);
+    schedd_call(e->d, RPC_EVAL_FINISH, e->body.data, e->body.len, on_ended, e);
+}
+
+void schedd_ends_send(struct schedd *d)
+{
+    if (d->ends)
+        send_ends(TAKE_PTR(d->ends));
 }
 
 static void finish(struct schedd_item *it, bool given_up)
 {
+    struct schedd *d = it->d;
+    struct schedd_ends *e = d->ends;
+    size_t begun;
+
+    if (!e) {
+        e = d->ends = xcalloc(1, sizeof(*e));
+        e->d = d;
+    }
     it->stage = SCHEDD_FINISH;
-    it->tries = 0;
     it->in.now = clock_wall().ns;
-    strbuf_reset(&it->body);
-    it->end = sched_finish(&it->in, &it->arena, it->has_out ? &it->out : NULL, given_up, &it->body);
-    send_finish(it);
+    begun = sched_pb_begin(&e->body, steppe_EvalFinishRequest_ends_tag);
+    sched_finish(&it->in, &it->arena, it->has_out ? &it->out : NULL, given_up, &e->body);
+    sched_pb_end(&e->body, begun);
+    e->items[e->n++] = it;
+    if (d->stopping || e->body.len > ENDS_BYTES)
+        schedd_ends_send(d);
+    else
+        schedd_wake(d);
 }
 
 /* ---- planned ---- */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Asks the leader's broker for evaluations and works on several of them at a time, one turn each.
- */
+/* Asks the leader's broker for evaluations and works on several of them at a time. */
 #include "schedd_shell.h"
 
 #include <pb_decode.h>
@@ -19,6 +18,9 @@
 #define ASK_MIN_MS    50    /* after a failed one, doubling */
 #define ASK_MAX_MS    2000
 #define STATE_WAIT_MS 3 /* until the state is looked at again */
+#define TURN_NS       (2 * NS_PER_MS)
+#define AHEAD_NS      (100 * NS_PER_MS) /* of work, taken at once */
+#define RUN_FIRST_NS  (10 * NS_PER_MS)  /* what an attempt may take, before the first one */
 
 static char *const all_types[] = {(char *)"service", (char *)"batch", (char *)"system"};
 
@@ -54,22 +56,39 @@ static struct schedd_item *free_item(struct schedd *d)
 
 static void on_run_timer(uv_timer_t *t);
 
-/* One item a turn, so that answers are heard in between. */
+static bool run_item(struct schedd *d, struct schedd_item *it)
+{
+    int64_t began = clock_mono().ns;
+    bool ran = schedd_item_run(it);
+
+    if (ran)
+        d->run_ns += (clock_mono().ns - began - d->run_ns) / 8;
+    return ran;
+}
+
+/* What is ready, but not for long at a time, so that answers are heard in between. */
 static void on_idle(uv_idle_t *idle)
 {
     struct schedd *d = idle->data;
+    int64_t until = clock_mono().ns + TURN_NS;
     bool waiting = false;
+    unsigned i;
 
-    for (unsigned i = 0; i < d->slots; i++) {
+    for (i = 0; i < d->slots; i++) {
         if (d->items[i].stage != SCHEDD_READY)
             continue;
-        if (schedd_item_run(&d->items[i]))
-            return;
-        waiting = true;
+        if (!run_item(d, &d->items[i]))
+            waiting = true;
+        else if (clock_mono().ns >= until)
+            break;
     }
+    schedd_ends_send(d);
+    if (i < d->slots)
+        return;
     uv_idle_stop(idle);
     if (waiting && !d->stopping)
         uv_timer_start(&d->run_timer, on_run_timer, STATE_WAIT_MS, 0);
+    ask(d);
 }
 
 static void on_run_timer(uv_timer_t *t)
@@ -81,17 +100,10 @@ static void on_run_timer(uv_timer_t *t)
 
 void schedd_wake(struct schedd *d)
 {
-    if (d->stopping) {
+    if (d->stopping)
         schedd_check_stopped(d);
-        return;
-    }
-    for (unsigned i = 0; i < d->slots; i++) {
-        if (d->items[i].stage == SCHEDD_READY) {
-            uv_idle_start(&d->idle, on_idle);
-            break;
-        }
-    }
-    ask(d);
+    else
+        uv_idle_start(&d->idle, on_idle);
 }
 
 /* ---- asking for work ---- */
@@ -142,7 +154,7 @@ static void on_work(void *user, int err, const steppe_Reply *rep, const uint8_t 
     schedd_wake(d);
 }
 
-/* One dequeue at a time, when there is room. */
+/* One dequeue at a time, when there is room. More than is done soon is left to others. */
 static void ask(struct schedd *d)
 {
     _cleanup_(strbuf_fini) struct strbuf body = STRBUF_INIT;
@@ -161,6 +173,7 @@ static void ask(struct schedd *d)
         else
             holding[msg.holding_count++] = d->items[i].eval.id;
     }
+    msg.max = (uint32_t)MIN(msg.max, MAX(AHEAD_NS / MAX(d->run_ns, INT64_C(1)), INT64_C(1)));
     if (msg.max == 0)
         return;
     d->asking = true;
@@ -202,7 +215,9 @@ int schedd_init(struct svc_ctx *ctx, struct errtext *e)
 
     ctx->user = d;
     d->ctx = ctx;
-    d->slots = (unsigned)MIN(ctx->conf->server.num_schedulers, SCHEDD_ITEMS_MAX);
+    d->slots =
+        (unsigned)MIN(ctx->conf->server.num_schedulers * SCHEDD_PER_WORKER, SCHEDD_ITEMS_MAX);
+    d->run_ns = RUN_FIRST_NS;
     for (unsigned i = 0; i < SCHEDD_ITEMS_MAX; i++)
         d->items[i].d = d;
     set_types(d, &ctx->conf->server.enabled_schedulers);
@@ -230,6 +245,7 @@ void schedd_stop(struct svc_ctx *ctx)
     uv_timer_stop(&d->ask_timer);
     uv_timer_stop(&d->run_timer);
     uv_idle_stop(&d->idle);
+    schedd_ends_send(d);
     for (unsigned i = 0; i < d->slots; i++)
         if (d->items[i].stage == SCHEDD_READY)
             schedd_item_nack(&d->items[i], "this scheduler stops");
@@ -255,8 +271,11 @@ static void free_schedd(struct schedd *d)
         pb_release(steppe_Evaluation_fields, &it->eval);
         sched_arena_fini(&it->arena);
         strbuf_fini(&it->plan);
-        strbuf_fini(&it->body);
     }
+    sched_arena_fini(&d->spare);
+    if (d->ends)
+        strbuf_fini(&d->ends->body);
+    free(d->ends);
     free(d->types);
     free(d);
 }
@@ -277,7 +296,7 @@ void schedd_fini(struct svc_ctx *ctx)
         return;
     ctx->user = NULL;
     d->stopping = d->gone = true;
-    bus_client_free(d->routerd);
+    bus_client_free(d->routerd); /* ends all calls; what came of that is sent to nobody */
     d->store = store_free(d->store);
     state_status_reader_free(d->status);
     image_free(d->image);

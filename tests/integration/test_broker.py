@@ -16,7 +16,7 @@ import steppe  # noqa: E402
 from rpc import pb  # noqa: E402
 from steppe import job, wait_for  # noqa: E402
 
-DEQUEUE, ACK, NACK, UPDATE, REBLOCK, PLAN = 33, 34, 35, 36, 37, 38
+DEQUEUE, NACK, PLAN, FINISH = 33, 35, 38, 39
 NODE_REGISTER, NODE_STATUS = 40, 41
 
 
@@ -38,27 +38,28 @@ class Worker:
         assert len(got) == 1, got
         return got[0]
 
-    def ack(self, ev, token):
-        self.c.call(ACK, pb.EvalAckRequest(eval_id=ev.id, token=token))
-
     def nack(self, ev, token):
-        self.c.call(NACK, pb.EvalAckRequest(eval_id=ev.id, token=token))
+        self.c.call(NACK, pb.EvalNackRequest(eval_id=ev.id, token=token))
 
-    def update(self, ev, token, *more, **change):
-        """Writes the evaluation with these fields changed, and others."""
+    @staticmethod
+    def end(ev, token, *more, **change):
+        """The evaluation with these fields changed, and others."""
         new = pb.Evaluation()
         new.CopyFrom(ev)
         for k, v in change.items():
             setattr(new, k, v)
-        self.c.call(UPDATE, pb.EvalUpdateRequest(eval_id=ev.id, token=token, evals=[new] + list(more)))
-        return new
+        return pb.EvalEnd(eval_id=ev.id, token=token, evals=[new] + list(more))
+
+    def ends(self, *ends):
+        """-> how many of them were taken."""
+        return self.c.call(FINISH, pb.EvalFinishRequest(ends=ends), pb.EvalFinishResponse).done
 
     def plan(self, ev, token, place=(), stop=(), **kw):
         return self.c.call(PLAN, plan_of(ev, token, place, stop, **kw), pb.PlanResult)
 
-    def finish(self, ev, token):
-        self.update(ev, token, status='complete')
-        self.ack(ev, token)
+    def finish(self, ev, token, *more, **change):
+        done = self.ends(self.end(ev, token, *more, **{'status': 'complete', **change}))
+        assert done == 1, 'not outstanding'
 
     def close(self):
         self.c.close()
@@ -127,12 +128,32 @@ class One(steppe.TestCase):
         self.assertGreaterEqual(index, b.modify_index)
         w.finish(a, ta)
         self.assertEqual(statuses(self.s, 'high'), ['complete'])
-        with self.assertRaisesRegex(rpc.Error, 'not outstanding'):
-            w.ack(a, ta)
-        with self.assertRaisesRegex(rpc.Error, 'not outstanding'):
-            w.update(b, ta, status='complete')
+        self.assertEqual(w.ends(w.end(a, ta), w.end(b, ta, status='complete')), 0)
+        self.assertEqual(statuses(self.s, 'low'), ['pending'])
         w.finish(b, tb)
         self.assertEqual(w.dequeue(), [])
+
+    def test_several_end_together(self):
+        """Each for itself: a broken, a strange and a twice named one keep no other from being written."""
+        for n in range(6):
+            self.s.register(job('together-%d' % n))
+        w = self.worker('together/0')
+        held, got = [], []
+        while len(got) < 6:
+            held += w.dequeue(20000, most=8, holding=[e.id for e, _, _ in held])
+            got = [h for h in held if h[0].job_id.startswith('together-')]
+        (a, ta, _), (b, tb, _), (c, tc, _), (d, td, _), (e, te, _), (f, tf, _) = got
+        done = w.ends(w.end(a, ta, status='complete'), w.end(b, ta, status='complete'),
+                      w.end(c, tc, status='nonsense'), w.end(d, td, status='complete'),
+                      w.end(d, td, status='complete'), pb.EvalEnd(eval_id=e.id, token=te))
+        self.assertEqual(done, 3)
+        self.assertEqual([statuses(self.s, x.job_id) for x, _, _ in got],
+                         [['complete'], ['pending'], ['pending'], ['complete'], ['pending'], ['pending']])
+        again = {x.id: t for x, t, _ in w.dequeue(20000, most=64, holding=[b.id, f.id])}
+        self.assertEqual(again.keys() & {x.id for x, _, _ in got}, {c.id},
+                         'what was not written goes again, what was acknowledged does not')
+        self.assertEqual(w.ends(w.end(b, tb, status='complete'), w.end(c, again[c.id], status='complete'),
+                                w.end(f, tf, status='complete')), 3)
 
     def test_one_of_a_job_at_a_time(self):
         self.s.register(job('twice'))
@@ -170,7 +191,7 @@ class One(steppe.TestCase):
         """Whatever the body is: an answer, and the server goes on."""
         rnd = random.Random(7)
         w = self.worker()
-        for method in (DEQUEUE, ACK, NACK, UPDATE, REBLOCK, PLAN, 51, 52, 53):
+        for method in (DEQUEUE, NACK, PLAN, FINISH, 51, 52, 53):
             for n in range(30):
                 body = types.SimpleNamespace(SerializeToString=lambda: rnd.randbytes(rnd.randrange(0, 60)))
                 try:
@@ -241,8 +262,7 @@ class One(steppe.TestCase):
                                     status_description='created to place remaining allocations', previous_eval=a.id,
                                     class_eligibility={'v1:small': False}, snapshot_index=index)
             ids.append(blocked.id)
-            w.update(a, ta, blocked, status='complete', blocked_eval=blocked.id)
-            w.ack(a, ta)
+            w.finish(a, ta, blocked, blocked_eval=blocked.id)
         first = wait_for('the older one to be canceled', lambda: [
             e for e in [self.s.get('/v1/evaluation/' + ids[0]).json()] if e['Status'] == 'canceled'])[0]
         self.assertEqual(first['StatusDescription'], 'existing blocked evaluation exists for job "full"')
