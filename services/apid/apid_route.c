@@ -15,12 +15,6 @@
 #define ANY       (APID_GET | WRITE | APID_DELETE)
 #define ANY_OTHER (ANY | APID_OTHER)
 
-/* What people who know Nomad will try: a text says more than an empty 404. */
-static void not_yet(struct apid_req *r)
-{
-    apid_error(r, 501, "%s is not part of this release", r->path);
-}
-
 /* clang-format off */
 static const struct apid_route routes[] = {
     /* path                           methods          handler                 or a plain read: RPC, item type, list */
@@ -63,21 +57,15 @@ static const struct apid_route routes[] = {
     {"/v1/system/reconcile/summaries", APID_PUT,       apid_system_reconcile},
     {"/v1/metrics",                   APID_GET,        apid_metrics},
     {"/ui/",                          APID_GET,        apid_ui},
-    /* Nomad's, and not there yet */
-    {"/v1/acl/",                      ANY_OTHER,       not_yet},
-    {"/v1/agent/monitor",             ANY_OTHER,       not_yet},
-    {"/v1/event/stream",              ANY_OTHER,       not_yet},
-    {"/v1/namespace",                 ANY_OTHER,       not_yet},
-    {"/v1/namespace/",                ANY_OTHER,       not_yet},
-    {"/v1/namespaces",                ANY_OTHER,       not_yet},
-    {"/v1/operator/autopilot/",       ANY_OTHER,       not_yet},
-    {"/v1/operator/snapshot",         ANY_OTHER,       not_yet},
-    {"/v1/plugins",                   ANY_OTHER,       not_yet},
-    {"/v1/scaling/",                  ANY_OTHER,       not_yet},
-    {"/v1/search/fuzzy",              ANY_OTHER,       not_yet},
-    {"/v1/volumes",                   ANY_OTHER,       not_yet},
 };
 /* clang-format on */
+
+/* Nomad's, and not there yet, with all below them: a text says more than an empty 404. */
+static const char *const not_yet[] = {
+    "/v1/acl",        "/v1/agent/monitor",      "/v1/event/stream",      "/v1/namespace",
+    "/v1/namespaces", "/v1/operator/autopilot", "/v1/operator/snapshot", "/v1/plugins",
+    "/v1/scaling",    "/v1/search/fuzzy",       "/v1/volumes",
+};
 
 /* Paths whose wrong method is answered otherwise than with 405 and a text (reference 1.2). */
 static const struct {
@@ -122,6 +110,17 @@ static bool lacks_slash(const char *path)
         const char *p = routes[i].path;
 
         if (strlen(p) == n + 1 && p[n] == '/' && strncmp(p, path, n) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_not_yet(const char *path)
+{
+    for (size_t i = 0; i < ARRAY_LEN(not_yet); i++) {
+        size_t n = strlen(not_yet[i]);
+
+        if (strncmp(path, not_yet[i], n) == 0 && (path[n] == '/' || !path[n]))
             return true;
     }
     return false;
@@ -177,6 +176,8 @@ void apid_route(struct apid_req *r)
         plain_read(r, found);
     } else if (path_known) {
         refuse_method(r);
+    } else if (is_not_yet(r->path)) {
+        apid_error(r, 501, "%s is not part of this release", r->path);
     } else if (strcmp(r->path, "/") == 0) {
         redirect(r, 307, "/ui/", r->info->query_string);
     } else if (lacks_slash(r->path)) {
