@@ -6,11 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/prng.h"
 
 _Static_assert(UUID_TEXT_LEN == 36, "conf_node_id() gives out 36 characters");
@@ -39,59 +38,17 @@ static int read_id(const char *file, char out[static 37], struct errtext *e)
     return 0;
 }
 
-static int write_all(int fd, const char *text, size_t len)
-{
-    ssize_t n = write(fd, text, len);
-
-    if (n < 0)
-        return -errno;
-    return (size_t)n == len ? 0 : -EIO;
-}
-
-static int sync_dir_of(const char *file)
-{
-    char *dir = xstrdup(file), *slash = strrchr(dir, '/');
-    int fd, r = 0;
-
-    if (slash)
-        slash[slash == dir] = 0;
-    fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0)
-        r = -errno;
-    if (fd >= 0)
-        close(fd);
-    free(dir);
-    return r;
-}
-
-/* link(2) is the atom: of several makers one wins, and the others read what it wrote. */
 static int make_id(const char *file, struct errtext *e)
 {
-    char id[UUID_TEXT_LEN + 2], *tmp;
-    int fd, r;
+    char id[UUID_TEXT_LEN + 2];
+    int r;
 
     uuid_make(id);
     id[UUID_TEXT_LEN] = '\n';
-    tmp = xasprintf("%s.%ld.tmp", file, (long)getpid());
-    fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        r = err_set(e, -errno, "create %s: %s", tmp, strerror(errno));
-        free(tmp);
-        return r;
-    }
-    r = write_all(fd, id, UUID_TEXT_LEN + 1);
-    if (!r && fsync(fd) != 0)
-        r = -errno;
-    close(fd);
-    if (!r && link(tmp, file) != 0 && errno != EEXIST)
-        r = -errno;
-    (void)unlink(tmp);
-    if (!r)
-        r = sync_dir_of(file);
-    if (r)
-        err_set(e, r, "create %s: %s", file, strerror(-r));
-    free(tmp);
-    return r;
+    r = file_create(file, id, UUID_TEXT_LEN + 1, 0600);
+    if (r == -EEXIST) /* somebody was quicker: his counts */
+        return 0;
+    return r ? err_set(e, r, "create %s: %s", file, strerror(-r)) : 0;
 }
 
 int conf_node_id(const char *file, char out[static 37], struct errtext *e)
@@ -106,22 +63,10 @@ int conf_node_id(const char *file, char out[static 37], struct errtext *e)
 
 static int make_dir(const char *key, const char *dir, mode_t mode, struct errtext *e)
 {
-    char *path = xstrdup(dir);
-    int r = 0;
+    int r = file_make_folders(dir, 0755, mode);
 
-    for (char *p = path + 1; !r && *p; p++) {
-        if (*p != '/')
-            continue;
-        *p = 0;
-        if (mkdir(path, 0755) != 0 && errno != EEXIST)
-            r = -errno;
-        *p = '/';
-    }
-    if (!r && mkdir(path, mode) != 0 && errno != EEXIST)
+    if (!r && access(dir, W_OK | X_OK) != 0)
         r = -errno;
-    if (!r && access(path, W_OK | X_OK) != 0)
-        r = -errno;
-    free(path);
     return r ? err_set(e, r, "%s %s is not writable: %s", key, dir, strerror(-r)) : 0;
 }
 

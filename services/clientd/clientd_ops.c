@@ -68,7 +68,7 @@ static void sample_cpus(void)
         return;
     text = host_read_file("/proc/stat");
     cpus_before = cpus_now;
-    host_cpus_parse(text ? text : "", &cpus_now);
+    host_cpus_parse(text, &cpus_now);
     cpus_ns = now;
 }
 
@@ -91,7 +91,7 @@ static void add_cpus(steppe_HostStats *m, double mhz)
 static double cpu_mhz(void)
 {
     _cleanup_(freep) char *text = host_read_file("/proc/cpuinfo");
-    const char *p = text ? strstr(text, "cpu MHz") : NULL;
+    const char *p = strstr(text, "cpu MHz");
     double mhz = 0;
 
     if (p && (p = strchr(p, ':')))
@@ -105,7 +105,7 @@ void clientd_host_stats(struct cstream *s)
     steppe_HostStats m = {.has_memory = true, .has_alloc_dir_stats = true};
     struct sysinfo info = {0};
 
-    host_memory_parse(meminfo ? meminfo : "", &m.memory);
+    host_memory_parse(meminfo, &m.memory);
     add_cpus(&m, cpu_mhz());
     add_disks(&m);
     disk_stats("", cstream_ctx(s)->conf->client.alloc_dir, &m.alloc_dir_stats);

@@ -1,33 +1,18 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 #include "clientd_stats.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/strbuf.h"
+#include "base/file.h"
 
 #define FILE_MAX (1u << 20)
-#define STEP     4096
 
 char *host_read_file(const char *path)
 {
     struct strbuf b = STRBUF_BOUND(FILE_MAX);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = -1;
-    char *p;
 
-    if (fd < 0)
-        return NULL;
-    while ((p = strbuf_reserve(&b, STEP)) && (n = read(fd, p, STEP)) > 0)
-        b.len += (size_t)n;
-    (void)close(fd);
-    if (n < 0 && b.len == 0) {
-        strbuf_fini(&b);
-        return NULL;
-    }
-    strbuf_add(&b, "", 0);
+    (void)file_read(path, &b); /* what does not fit is not needed */
     return strbuf_take(&b);
 }
 

@@ -16,7 +16,7 @@ struct host_cpus {
     struct host_cpu cpus[HOST_CPUS_MAX];
 };
 
-/* A file of /proc as text, malloc'ed; NULL when it cannot be read. At most 1 MiB. */
+/* A file of /proc as text, malloc'ed; "" when it cannot be read. At most 1 MiB. */
 char *host_read_file(const char *path);
 /* The cpuN lines of /proc/stat. */
 void host_cpus_parse(const char *text, struct host_cpus *ret);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/prng.h"
 #include "raftd.h"
@@ -58,18 +59,6 @@ static int group_read(struct raftd *rd, const char *path, struct errtext *e)
     return 0;
 }
 
-static int write_synced(const char *path, const char *text, size_t n)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), r = 0;
-
-    if (fd < 0)
-        return -errno;
-    if (write(fd, text, n) != (ssize_t)n || fsync(fd) < 0)
-        r = errno ? -errno : -EIO;
-    close(fd);
-    return r;
-}
-
 void raftd_group_text(const uint8_t group[static RAFTD_GROUP_ID_LEN],
                       char out[static 2 * RAFTD_GROUP_ID_LEN + 1])
 {
@@ -82,21 +71,13 @@ int raftd_group_adopt(struct raftd *rd, const uint8_t group[static RAFTD_GROUP_I
 {
     const char *dir = rd->ctx->conf->server.data_dir;
     _cleanup_(freep) char *path = xasprintf("%s/%s", dir, GROUP_FILE);
-    _cleanup_(freep) char *tmp = xasprintf("%s.tmp", path);
     char text[2 * RAFTD_GROUP_ID_LEN + 1];
-    int r, fd;
+    int r;
 
     raftd_group_text(group, text);
-    r = write_synced(tmp, text, sizeof(text) - 1);
-    if (r == 0 && rename(tmp, path) < 0)
-        r = -errno;
+    r = file_replace(path, text, sizeof(text) - 1, 0600, true);
     if (r < 0)
         return err_set(e, r, "cannot write %s: %s", path, strerror(-r));
-    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd);
-        close(fd);
-    }
     memcpy(rd->group, group, RAFTD_GROUP_ID_LEN);
     log_info("part of raft group %s", text);
     return 0;

@@ -2,84 +2,34 @@
 /* The files on disk: snapshot and keyring. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "serfd_shell.h"
 
 int snapshot_read(const char *path, struct snapshot *ret, struct errtext *e)
 {
-    struct strbuf text = STRBUF_BOUND(SNAPSHOT_BYTES_MAX);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = 1;
-    char buf[4096];
+    _cleanup_(strbuf_fini) struct strbuf text = STRBUF_BOUND(SNAPSHOT_BYTES_MAX);
+    int r = file_read(path, &text);
 
     *ret = (struct snapshot){.n = 0};
-    if (fd < 0)
-        return errno == ENOENT ? 0
-                               : err_set(e, -errno, "cannot open %s: %s", path, strerror(errno));
-    while (n > 0 && !strbuf_failed(&text)) {
-        n = read(fd, buf, sizeof(buf));
-        if (n > 0)
-            strbuf_add(&text, buf, (size_t)n);
-    }
-    close(fd);
-    if (n == 0 && text.len > 0)
+    if (r == -EFBIG)
+        return err_set(e, r, "%s: more than %u bytes", path, SNAPSHOT_BYTES_MAX);
+    if (r < 0 && r != -ENOENT)
+        return err_set(e, r, "cannot read %s: %s", path, strerror(-r));
+    if (r == 0 && text.len > 0)
         snapshot_parse(text.data, ret);
-    strbuf_fini(&text);
-    if (n > 0)
-        return err_set(e, -EFBIG, "%s: more than %u bytes", path, SNAPSHOT_BYTES_MAX);
-    return n < 0 ? err_set(e, -EIO, "cannot read %s", path) : 0;
-}
-
-static int write_all(int fd, const char *data, size_t len)
-{
-    for (size_t done = 0; done < len;) {
-        ssize_t n = write(fd, data + done, len - done);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        done += (size_t)n;
-    }
     return 0;
-}
-
-/* The name of a renamed file is only safe when its folder is. */
-static int sync_folder_of(const char *path)
-{
-    _cleanup_(freep) char *dir = xstrndup(path, (size_t)(strrchr(path, '/') - path));
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
-
-    if (fd < 0)
-        return -errno;
-    r = fsync(fd) < 0 ? -errno : 0;
-    close(fd);
-    return r;
 }
 
 int serfd_file_replace(const char *path, const char *data, size_t len, bool sync, struct errtext *e)
 {
-    _cleanup_(freep) char *fresh = xasprintf("%s.new", path);
-    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), r;
+    int r = file_replace(path, data, len, 0600, sync);
 
-    if (fd < 0)
-        return err_set(e, -errno, "cannot make %s: %s", fresh, strerror(errno));
-    r = write_all(fd, data, len);
-    if (r == 0 && sync && fsync(fd) < 0)
-        r = -errno;
-    if (close(fd) < 0 && r == 0)
-        r = -errno;
-    if (r)
-        return err_set(e, r, "cannot write %s: %s", fresh, strerror(-r));
-    if (rename(fresh, path) < 0)
-        return err_set(e, -errno, "cannot rename %s: %s", fresh, strerror(errno));
-    r = sync ? sync_folder_of(path) : 0;
-    return r ? err_set(e, r, "cannot sync the folder of %s: %s", path, strerror(-r)) : 0;
+    return r < 0 ? err_set(e, r, "cannot write %s: %s", path, strerror(-r)) : 0;
 }
 
 /*
