@@ -219,10 +219,10 @@ void task_status_encode(const struct task_status *s, char out[static TASK_MESSAG
 {
     int n = snprintf(out, TASK_MESSAGE_MAX,
                      "state=%s taskd=%" PRId64 " pid=%" PRId64 " started=%" PRId64 " ended=%" PRId64
-                     " code=%" PRId64 " signal=%" PRId64 " oom=%d retry=%d dropped=%" PRIu64
-                     " error=%s",
+                     " code=%" PRId64 " signal=%" PRId64
+                     " oom=%d retry=%d killing=%d dropped=%" PRIu64 " error=%s",
                      phases[s->phase], s->taskd, s->pid, s->started_ns, s->ended_ns, s->code,
-                     s->signal, s->oom, s->retry, s->dropped, s->error);
+                     s->signal, s->oom, s->retry, s->killing, s->dropped, s->error);
 
     assert(n > 0 && n < (int)TASK_MESSAGE_MAX);
     for (char *p = out; *p; p++)
@@ -264,6 +264,7 @@ int task_status_decode(const char *line, struct task_status *ret)
     ret->signal = number(line, end, "signal");
     ret->oom = number(line, end, "oom") != 0;
     ret->retry = number(line, end, "retry") != 0;
+    ret->killing = number(line, end, "killing") != 0;
     ret->dropped = (uint64_t)number(line, end, "dropped");
     if (error)
         (void)snprintf(ret->error, sizeof(ret->error), "%.*s", (int)strcspn(error + 7, "\n"),

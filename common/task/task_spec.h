@@ -77,6 +77,7 @@ struct task_status {
     int64_t started_ns, ended_ns; /* wall clock */
     int64_t code, signal;         /* how it ended */
     bool oom;                     /* killed for its memory limit */
+    bool killing;                 /* a `kill` was taken */
     bool retry;                   /* FAILED: might work another time */
     uint64_t dropped;             /* bytes of output that could not be written */
     char error[400];              /* FAILED or odd: why */

@@ -172,7 +172,7 @@ static void fs_logs(struct apid_req *r, steppe_ClientCall *call)
         return;
     if (call->offset < 0 && !(call->origin && strcmp(call->origin, "end") == 0)) {
         call->origin = (char *)"end"; /* backwards, as in Nomad */
-        call->offset = -call->offset;
+        call->offset = -MAX(call->offset, -INT64_MAX);
     }
     apid_client_stream(r, call, plain ? APID_STREAM_RAW : APID_STREAM_FRAMES, as);
     r->content_type = as; /* also of errors */

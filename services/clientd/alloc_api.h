@@ -19,7 +19,6 @@ enum alloc_api_error {
     ALLOC_E_UNKNOWN = 1,  /* no such allocation on this node */
     ALLOC_E_TASK,         /* the allocation has no task of that name */
     ALLOC_E_NOT_RUNNING,  /* the task does not run */
-    ALLOC_E_BAD_SIGNAL,   /* no signal of this machine */
     ALLOC_E_NOT_TERMINAL, /* cannot be collected while it is to run */
 };
 
@@ -45,7 +44,8 @@ const steppe_TaskState *alloc_task_state(const struct alloc *al, size_t i);
  * returns when the restart is under way. 0 or ALLOC_E_*.
  */
 int allocs_restart(struct allocs *a, const char *id, const char *task, struct errtext *e);
-/* Sends a signal ("SIGHUP", "hup" or a number) to a task, or to all running ones with "". */
+/* Sends a signal ("SIGHUP", "hup" or a number, else SIGINT) to a task, or to all running ones with
+ * "". */
 int allocs_signal(struct allocs *a, const char *id, const char *task, const char *signal,
                   struct errtext *e);
 

@@ -16,11 +16,12 @@
 #include "task_proc.h"
 
 #define KILL_TIMEOUT_NS (5 * NS_PER_SEC)
+#define TASK_NAME_MAX   200  /* bytes: names of files and groups are made from it */
 #define SILENCE_MS      1000 /* between two looks at who wants to be stopped without servers */
 
 /* ---- rules out of a job ---- */
 
-/* "SIGHUP", "hup" or a number; 0 = no signal. */
+/* "SIGHUP", "hup" or a number; what is none of them is SIGINT, as for Nomad's drivers. */
 static int signal_number(const char *text)
 {
     char name[32];
@@ -28,15 +29,17 @@ static int signal_number(const char *text)
     long n;
 
     if (!text || !*text)
-        return 0;
+        return SIGINT;
     n = strtol(text, &end, 10);
     if (!*end)
-        return n > 0 && n < NSIG ? (int)n : 0;
+        return n > 0 && n < NSIG ? (int)n : SIGINT;
     (void)snprintf(name, sizeof(name), "%s", strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text);
+    if (strcasecmp(name, "IO") == 0 || strcasecmp(name, "IOT") == 0)
+        return name[2] ? SIGIOT : SIGIO;
     for (int s = 1; s < NSIG; s++)
         if (sigabbrev_np(s) && strcasecmp(sigabbrev_np(s), name) == 0)
             return s;
-    return 0;
+    return SIGINT;
 }
 
 static enum task_hook hook_of(const steppe_Task *t)
@@ -72,8 +75,6 @@ static struct task_rules rules_of(const struct alloc *al, const steppe_TaskGroup
 
     r.kill_timeout_ns = t->has_kill_timeout ? MAX(t->kill_timeout, INT64_C(0)) : KILL_TIMEOUT_NS;
     r.kill_timeout_ns = MIN(r.kill_timeout_ns, max);
-    if (r.kill_signal == 0)
-        r.kill_signal = SIGINT;
     return r;
 }
 
@@ -123,7 +124,7 @@ int alloc_set_up(struct alloc *al, struct errtext *e)
     for (pb_size_t i = 0; i < g->tasks_count; i++) {
         if (!g->tasks[i].name || !g->tasks[i].name[0] || strchr(g->tasks[i].name, '/') ||
             strcmp(g->tasks[i].name, "..") == 0 || strcmp(g->tasks[i].name, ".") == 0 ||
-            strcmp(g->tasks[i].name, "alloc") == 0 || strlen(g->tasks[i].name) > 128)
+            strcmp(g->tasks[i].name, "alloc") == 0 || strlen(g->tasks[i].name) > TASK_NAME_MAX)
             return err_set(e, -EINVAL,
                            "\"%s\" cannot be the name of a task: its folder is made from it",
                            g->tasks[i].name ? g->tasks[i].name : "");
@@ -164,6 +165,7 @@ void alloc_free(struct alloc *al)
     pb_release(steppe_Allocation_fields, &al->alloc);
     free(al->dir);
     free(al->state_dir);
+    free(al->refused);
     free(al);
 }
 
@@ -187,11 +189,15 @@ static bool must_wait(const struct alloc *al)
     return al->waits_for_servers || (other && !alloc_terminal(other));
 }
 
-/* What a person should know of an allocation that cannot even be set up. */
-static void refuse(struct allocs *a, struct alloc *al, const char *why)
+/* It cannot even be set up: that is told, or the servers would wait for it for ever. */
+static void refuse(struct alloc *al, const char *why)
 {
     log_error("cannot run an allocation id=%s: %s", al->alloc.id, why);
-    allocs_remove(a, al);
+    al->refused = xstrdup(why);
+    al->unsaved = true;
+    al->ended_at = clock_wall().ns;
+    al->dirty = true;
+    allocs_tell(al->owner);
 }
 
 /* Its state was lost, but not its folders: an earlier run of the same number may still be ending.
@@ -217,7 +223,7 @@ static void add(struct allocs *a, steppe_Allocation *msg)
     al = alloc_new(a, msg->id);
     al->alloc = *msg;
     if (alloc_set_up(al, &e) < 0) {
-        refuse(a, al, e.text);
+        refuse(al, e.text);
         return;
     }
     al->core.stopped = strcmp(msg->desired_status ? msg->desired_status : "", "run") != 0;
@@ -250,7 +256,7 @@ static void update(struct alloc *al, steppe_Allocation *msg)
         al->core.health = (struct alloc_health){0};
         al->alloc.has_deployment_status = msg->has_deployment_status;
     }
-    if (alloc_set_rules(al, &e) < 0) {
+    if (!al->refused && alloc_set_rules(al, &e) < 0) {
         log_error("ignoring an update of an allocation id=%s: %s", al->alloc.id, e.text);
         al->alloc = old;
         (void)alloc_set_rules(al, &e);
@@ -412,11 +418,7 @@ int allocs_signal(struct allocs *a, const char *id, const char *task, const char
     struct alloc *al;
     int i, r = find_task(a, id, task, &al, &i, e);
 
-    if (r)
-        return r;
-    if (ev.signal == 0)
-        return err_set(e, ALLOC_E_BAD_SIGNAL, "invalid signal %s", signal);
-    return feed_tasks(al, i, &ev, e);
+    return r ? r : feed_tasks(al, i, &ev, e);
 }
 
 static double mhz_of(const steppe_Node *n)
@@ -505,8 +507,8 @@ static bool keep(void *user, const char *folder)
         for (size_t k = 0; k < al->core.n; k++) {
             const struct task_core *t = &al->core.tasks[k];
             _cleanup_(freep) char *own = alloc_run_folder(al, k);
-            _cleanup_(freep) char *group =
-                xasprintf("group:%s.%s.%u", al->alloc.id, t->rules.name, t->runs);
+            _cleanup_(freep) char *name = driver_group_name(al->alloc.id, t->rules.name, t->runs);
+            _cleanup_(freep) char *group = xasprintf("group:%s", name);
 
             if ((t->run == TASK_UP || t->run == TASK_STARTING_UP) &&
                 (strcmp(folder, own) == 0 || strcmp(folder, group) == 0))
@@ -533,7 +535,7 @@ static void init_timer(struct allocs *a, uv_timer_t *t)
 {
     uv_timer_init(a->ctx->loop, t);
     t->data = a;
-    a->timers_open++;
+    a->open++;
 }
 
 void allocs_heard(struct allocs *a)
@@ -633,16 +635,19 @@ void allocs_end_all(struct allocs *a, void (*fn)(void *user), void *user)
     }
 }
 
-static void on_timer_closed(uv_handle_t *h)
+void allocs_unref(struct allocs *a)
 {
-    struct allocs *a = h->data;
-
-    if (--a->timers_open > 0)
+    if (--a->open > 0)
         return;
     free(a->items);
     free(a->seen);
     free(a->drivers.taskd);
     free(a);
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+    allocs_unref(h->data);
 }
 
 /* The loop would close them, but not free them. */

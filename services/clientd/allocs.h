@@ -47,6 +47,7 @@ struct alloc {
     bool dirty, sending;    /* has news for the servers; they are under way */
     bool told_end;          /* they know that it ended */
     char told_status[16];   /* client status that they were told last */
+    char *refused;          /* why it cannot even be set up: it has no tasks here, and has failed */
     int64_t ended_at;       /* wall clock; 0 = not terminal */
 };
 
@@ -69,11 +70,12 @@ struct allocs {
     struct alloc_seen *seen; /* by id */
     size_t seen_n;
     uv_timer_t tick, watch, update, gc, soon, silence;
-    unsigned timers_open;
-    uint64_t index;   /* of the last list */
-    int64_t told_at;  /* monotonic: of the last update */
-    int64_t heard_at; /* of the last heartbeat that was answered */
-    bool heard;       /* the servers answered since the start */
+    unsigned removing; /* folders, on worker threads */
+    unsigned open;     /* timers and removals that still point here */
+    uint64_t index;    /* of the last list */
+    int64_t told_at;   /* monotonic: of the last update */
+    int64_t heard_at;  /* of the last heartbeat that was answered */
+    bool heard;        /* the servers answered since the start */
     bool watching, updating, stopping;
     uint64_t watch_call, update_call;
     unsigned watch_failures, update_failures;
@@ -120,6 +122,12 @@ void allocs_watch(struct allocs *a);
 void allocs_tell(struct allocs *a); /* soon, with what else there is */
 void allocs_sync_stop(struct allocs *a);
 void allocs_gc(struct allocs *a);
+/* Removes it and its folders when nothing of it runs. */
 void alloc_collect(struct alloc *al);
+/* Is this entry of STATE_DIR/allocs what an earlier clientd was about to remove? Then it is now. */
+bool alloc_go_on_collecting(struct allocs *a, const char *entry);
+void allocs_unref(struct allocs *a); /* one of `open` is done; frees with the last */
+/* Nomad's client status and its description; borrowed. */
+const char *alloc_status(const struct alloc *al, const char **ret_description);
 /* What the servers are told of it: borrows from al. */
 void alloc_summary(const struct alloc *al, steppe_Allocation *ret);

@@ -151,12 +151,8 @@ static int restore_one(struct allocs *a, const char *id, struct errtext *e)
     }
     al = alloc_new(a, id);
     al->alloc = alloc;
-    r = alloc_set_up(al, e);
-    if (r < 0) {
-        pb_release(steppe_ClientAllocRecord_fields, &rec);
-        allocs_remove(a, al);
-        return r;
-    }
+    if (alloc_set_up(al, e) < 0)
+        al->refused = xstrdup(e->text);
     take_record(al, &rec);
     pb_release(steppe_ClientAllocRecord_fields, &rec);
     al->dirty = !al->told_end;
@@ -173,6 +169,8 @@ void allocs_restore(struct allocs *a)
     size_t bad = 0;
 
     while (d && (ent = readdir(d))) {
+        if (alloc_go_on_collecting(a, ent->d_name))
+            continue;
         if (!uuid_valid(ent->d_name) || a->n >= ALLOCS_MAX)
             continue;
         e.text[0] = 0;

@@ -3,15 +3,20 @@
  * The folders of ended allocations stay for people to look at, until there are too many or the disk
  * is full: the oldest go first. Removing runs on a worker thread.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "alloc_dir.h"
 #include "allocs.h"
 #include "base/log.h"
+#include "base/prng.h"
+
+#define GONE ".gone" /* behind the name of a state folder whose allocation is being removed */
 
 struct removal {
     uv_work_t work; /* first */
+    struct allocs *owner;
     char *dir, *state_dir;
     int result;
 };
@@ -21,35 +26,67 @@ static void remove_folders(uv_work_t *work)
     struct removal *r = (struct removal *)(void *)work;
 
     r->result = alloc_dir_remove(r->dir);
-    (void)alloc_dir_remove(r->state_dir);
+    if (r->result == 0)
+        r->result = alloc_dir_remove(r->state_dir);
 }
 
 static void removed(uv_work_t *work, int status)
 {
     struct removal *r = (struct removal *)(void *)work;
+    struct allocs *a = r->owner;
 
     if (r->result < 0)
         log_warn("cannot remove %s: %s", r->dir, strerror(-r->result));
     free(r->dir);
     free(r->state_dir);
     free(r);
+    a->removing--;
+    if (!a->stopping)
+        allocs_gc(a); /* is there room now? */
+    allocs_unref(a);
 }
 
+static void remove_soon(struct allocs *a, const char *dir, const char *state_dir)
+{
+    struct removal *r = xcalloc(1, sizeof(*r));
+
+    r->owner = a;
+    r->dir = xstrdup(dir);
+    r->state_dir = xstrdup(state_dir);
+    a->open++;
+    a->removing++;
+    if (uv_queue_work(a->ctx->loop, &r->work, remove_folders, removed) < 0)
+        abort(); /* only for a missing function */
+}
+
+/* The state gets another name first: it is there as a whole, or not at all, whenever clientd dies.
+ */
 void alloc_collect(struct alloc *al)
 {
-    struct removal *r;
+    _cleanup_(freep) char *gone = xasprintf("%s" GONE, al->state_dir);
+    struct allocs *a = al->owner;
 
     if (!alloc_terminal(al))
         return;
-    r = xcalloc(1, sizeof(*r));
-    r->dir = xstrdup(al->dir);
-    r->state_dir = xstrdup(al->state_dir);
     log_info("allocation collected id=%s", al->alloc.id);
-    if (uv_queue_work(al->owner->ctx->loop, &r->work, remove_folders, removed) < 0) {
-        remove_folders(&r->work);
-        removed(&r->work, 0);
-    }
-    allocs_remove(al->owner, al);
+    remove_soon(a, al->dir, rename(al->state_dir, gone) == 0 ? gone : al->state_dir);
+    allocs_remove(a, al);
+}
+
+bool alloc_go_on_collecting(struct allocs *a, const char *entry)
+{
+    _cleanup_(freep) char *id = xstrdup(entry), *dir = NULL, *state = NULL;
+    char *dot = strrchr(id, '.');
+
+    if (!dot || strcmp(dot, GONE) != 0)
+        return false;
+    *dot = 0;
+    if (!uuid_valid(id))
+        return false;
+    dir = xasprintf("%s/%s", a->ctx->conf->client.alloc_dir, id);
+    state = xasprintf("%s/allocs/%s", a->ctx->conf->client.state_dir, entry);
+    remove_soon(a, dir, state);
+    return true;
 }
 
 /* May it go? Its end must be known to the servers, and nobody may wait for its disk. */
@@ -89,8 +126,9 @@ void allocs_gc(struct allocs *a)
         alloc_collect(al);
     if (alloc_dir_usage(c->alloc_dir, &bytes, &inodes) < 0)
         return;
-    /* One at a time: the disk has to show what it brought. */
-    if ((bytes > c->gc_disk_usage_threshold || inodes > c->gc_inode_usage_threshold) &&
+    /* One at a time: the disk has to show what it brought. removed() comes back here. */
+    if (a->removing == 0 &&
+        (bytes > c->gc_disk_usage_threshold || inodes > c->gc_inode_usage_threshold) &&
         (al = oldest(a)))
         alloc_collect(al);
 }

@@ -40,6 +40,8 @@ static void on_driver(void *user, const struct driver_event *d)
         ev.text = run->driver == &driver_mock ? d->text : text;
     } else if (d->type == DRIVER_EXITED) {
         ev.type = TASK_EV_EXITED;
+    } else if (d->type == DRIVER_UNBEGUN) {
+        ev.type = TASK_EV_UNBEGUN;
     }
     if (d->type != DRIVER_STARTED)
         run->dt = NULL; /* its place is free for the next run */
@@ -175,6 +177,7 @@ static struct driver_request request(struct alloc *al, size_t i, const char *fol
                                    .alloc_dir = al->dir,
                                    .folder = folder,
                                    .run = al->core.tasks[i].runs,
+                                   .running = al->core.tasks[i].run == TASK_UP,
                                    .fn = on_driver,
                                    .user = &al->runs[i]};
 }
@@ -335,5 +338,8 @@ void alloc_attach(struct alloc *al)
             fail_soon(run, TASK_EV_START_FAILED, false, "its driver is not there any more");
         else if (run->driver->attach(&rq, &run->dt, &e) < 0)
             fail_soon(run, TASK_EV_START_FAILED, false, e.text);
+        else if (al->core.tasks[i].kill_sent) /* written down; did it get there? */
+            run->driver->kill(run->dt, al->core.tasks[i].rules.kill_signal,
+                              al->core.tasks[i].rules.kill_timeout_ns);
     }
 }

@@ -238,13 +238,21 @@ void allocs_begin(struct allocs *a)
 
 /* ---- what became of it ---- */
 
+const char *alloc_status(const struct alloc *al, const char **ret_description)
+{
+    if (!al->refused)
+        return alloc_core_status(&al->core, ret_description);
+    *ret_description = al->refused;
+    return "failed";
+}
+
 void alloc_summary(const struct alloc *al, steppe_Allocation *ret)
 {
     const struct alloc_core *c = &al->core;
     const char *text;
 
     *ret = (steppe_Allocation){.id = al->alloc.id, .node_id = al->alloc.node_id};
-    ret->client_status = (char *)alloc_core_status(c, &text);
+    ret->client_status = (char *)alloc_status(al, &text);
     ret->client_description = (char *)text;
     ret->task_states = xcalloc(c->n, sizeof(*ret->task_states));
     ret->task_states_count = (pb_size_t)c->n;
@@ -275,7 +283,7 @@ static bool is_urgent(const struct alloc *al)
 {
     const char *text;
 
-    return al->dirty && strcmp(alloc_core_status(&al->core, &text), al->told_status) != 0;
+    return al->dirty && strcmp(alloc_status(al, &text), al->told_status) != 0;
 }
 
 static void tell_in(struct allocs *a)

@@ -405,11 +405,14 @@ static void start(struct cstream *s, enum fs_kind kind)
     struct alloc *al = cstream_alloc(s);
     const steppe_ClientCall *call = &s->call;
     struct fs_job *j;
+    bool from_end;
 
     if (!al)
         return;
-    if (call->offset < 0 || call->resume_offset < 0) {
-        cstream_end(s, 500, "offset must not be negative");
+    from_end = call->origin && strcmp(call->origin, "end") == 0;
+    if (call->resume_offset < 0 || (call->offset < 0 && !from_end)) {
+        cstream_end(s, 500, "can't seek to offset '%lld': seek %s: invalid argument",
+                    (long long)call->offset, call->path ? call->path : "");
         return;
     }
     j = xcalloc(1, sizeof(*j));
@@ -421,11 +424,11 @@ static void start(struct cstream *s, enum fs_kind kind)
     j->task = dup_text(call->task);
     j->log_type = dup_text(call->log_type);
     j->resume_file = dup_text(call->resume_file);
-    j->offset = call->offset;
+    j->offset = MAX(call->offset, -INT64_MAX / 2); /* nothing is that large */
     j->resume_offset = call->resume_offset;
     j->limit = call->limit > 0 ? call->limit : -1;
     j->follow = call->follow;
-    j->from_end = call->origin && strcmp(call->origin, "end") == 0;
+    j->from_end = from_end;
     s->user = j;
     s->wake = on_wake;
     if (j->follow) {

@@ -378,8 +378,8 @@ size_t fs_log_begin(const struct fs_log *logs, size_t n, bool from_end, int64_t 
     size_t i = from_end ? n - 1 : 0;
 
     assert(n > 0);
-    if (from_end && offset == 0) { /* as Nomad has it: the whole last file */
-        *ret_offset = 0;
+    if (from_end && offset <= 0) { /* as Nomad has it: 0 is the whole last file */
+        *ret_offset = MIN(-offset, logs[i].size);
         return i;
     }
     if (from_end) {

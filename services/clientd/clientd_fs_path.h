@@ -55,8 +55,9 @@ struct fs_log {
 /* N of "TASK.TYPE.N"; false for other names. */
 bool fs_log_number(const char *name, const char *task, const char *type, uint64_t *ret);
 /*
- * Where to begin: in logs, sorted by number, n > 0. from_end: offset bytes before the end of all;
- * else behind the start of the oldest. Returns the index; *ret_offset is within that file.
+ * Where to begin: in logs, sorted by number, n > 0. from_end: offset bytes before the end of all
+ * (a negative one, as in Nomad, behind the start of the newest); else behind the start of the
+ * oldest. Returns the index; *ret_offset is within that file.
  */
 size_t fs_log_begin(const struct fs_log *logs, size_t n, bool from_end, int64_t offset,
                     int64_t *ret_offset);

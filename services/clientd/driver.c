@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/strbuf.h"
 
 static const struct driver *const drivers[] = {&driver_exec, &driver_mock, &driver_raw_exec};
 
@@ -66,15 +67,31 @@ void driver_fingerprint(const struct driver_ctx *ctx, steppe_Node *node)
     }
 }
 
-char *driver_group(const struct driver_request *rq)
+char *driver_group_name(const char *alloc_id, const char *task, uint32_t run)
 {
+    struct strbuf name = STRBUF_INIT;
+
+    strbuf_addf(&name, "%s.", alloc_id);
+    for (const char *p = task; *p; p++) { /* the kernel takes no newline there */
+        if (*p == '\n' || *p == '%')
+            strbuf_addf(&name, "%%%02X", (unsigned)*p);
+        else
+            strbuf_addc(&name, *p);
+    }
+    strbuf_addf(&name, ".%u", run);
+    return strbuf_take(&name);
+}
+
+char *driver_group(const struct driver *d, const struct driver_request *rq)
+{
+    _cleanup_(freep) char *name = driver_group_name(rq->alloc->id, rq->task->name, rq->run);
+
     if (rq->ctx->cgroups->version == CGROUP_NONE ||
-        driver_option(rq->ctx->conf, "raw_exec.no_cgroups"))
+        (d == &driver_raw_exec && driver_option(rq->ctx->conf, "raw_exec.no_cgroups")))
         return xstrdup("");
     /* Node and run are in the name: nodes may share a machine, and a new run never meets an old
      * one. */
-    return xasprintf("%s/%s/%s.%s.%u", rq->ctx->conf->client.cgroup_parent, rq->ctx->node_id,
-                     rq->alloc->id, rq->task->name, rq->run);
+    return xasprintf("%s/%s/%s", rq->ctx->conf->client.cgroup_parent, rq->ctx->node_id, name);
 }
 
 /* ---- strays ---- */

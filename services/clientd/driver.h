@@ -28,6 +28,7 @@ struct driver_ctx {
 enum driver_event_type {
     DRIVER_STARTED, /* at_ns */
     DRIVER_FAILED,  /* could not be started: text, retry */
+    DRIVER_UNBEGUN, /* attached: clientd died before it was begun */
     DRIVER_EXITED,  /* code, signal, oom, text; ran: it was started, at_ns */
 };
 
@@ -51,7 +52,8 @@ struct driver_request {
     const char *alloc_dir; /* ALLOC_DIR/ID */
     const char *folder;    /* of this run, below the state folder */
     uint32_t run;
-    driver_event_fn *fn; /* FAILED and EXITED are the last, and come once */
+    bool running;        /* attach: it is known to have been started */
+    driver_event_fn *fn; /* all but STARTED are the last, and come once */
     void *user;
 };
 
@@ -74,6 +76,7 @@ struct driver {
     /* Takes a run over that an earlier clientd began; what became of it comes as events. */
     int (*attach)(const struct driver_request *rq, struct driver_task **ret, struct errtext *e);
     void (*signal)(struct driver_task *t, int sig);
+    /* Once more after attach() does no harm: what took a kill already is not signalled again. */
     void (*kill)(struct driver_task *t, int sig, int64_t timeout_ns);
     void (*force)(struct driver_task *t); /* everything SIGKILLed, its holder too; EXITED follows */
     int (*usage)(struct driver_task *t, struct driver_usage *ret); /* -ENOTSUP: not known */
@@ -93,8 +96,10 @@ bool driver_option(const struct conf *conf, const char *name);
 void driver_kill_strays(const struct driver_ctx *ctx, const char *state_dir,
                         bool (*keep)(void *user, const char *folder), void *user);
 
-/* The control group of a run. */
-char *driver_group(const struct driver_request *rq);
+/* The control group of a run; "" = none. */
+char *driver_group(const struct driver *d, const struct driver_request *rq);
+/* Its last part, which no other run has. */
+char *driver_group_name(const char *alloc_id, const char *task, uint32_t run);
 static inline const struct driver *driver_of(const struct driver_task *t)
 {
     return *(const struct driver *const *)(const void *)t;

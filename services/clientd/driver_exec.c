@@ -35,7 +35,10 @@ static int set_user(const char *name, struct task_spec *s, struct errtext *e)
     char number[24];
 
     if (!pw)
-        return err_set(e, -ENOENT, "user: unknown user %s", name);
+        return err_set(e, -ENOENT,
+                       "failed to launch command with executor: Failed to identify user %s: user: "
+                       "unknown user %s",
+                       name, name);
     if (getgrouplist(name, pw->pw_gid, groups, &n) < 0)
         n = GROUPS_MAX;
     s->set_user = true;
@@ -164,7 +167,7 @@ static int make_spec(const struct driver *d, const struct driver_request *rq, st
                             ? (uint64_t)MAX(logs->max_file_size_mb, 1)
                             : 10) *
                        MIB;
-    s->cgroup = driver_group(rq);
+    s->cgroup = driver_group(d, rq);
     if (d->isolates)
         isolate(rq, task_dir, s);
     else

@@ -2,7 +2,6 @@
 #include "fingerprint.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <mntent.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,29 +13,9 @@
 #include <xxhash.h>
 
 #include "base/strbuf.h"
+#include "clientd_stats.h"
 
-#define FILE_MAX (1u << 20)
-#define MIB      (UINT64_C(1) << 20)
-
-static char *read_file(const char *path)
-{
-    struct strbuf b = STRBUF_BOUND(FILE_MAX);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = 0;
-
-    while (fd >= 0) {
-        char *p = strbuf_reserve(&b, 4096);
-
-        n = p ? read(fd, p, 4096) : 0;
-        if (n <= 0)
-            break;
-        b.len += (size_t)n;
-        b.data[b.len] = 0;
-    }
-    if (fd >= 0)
-        close(fd);
-    return strbuf_take(&b);
-}
+#define MIB (UINT64_C(1) << 20)
 
 /* The value behind "key<blanks>:<blanks>" at the start of a line, or NULL. */
 static const char *field_at(const char *line, const char *key)
@@ -128,9 +107,10 @@ static const char *arch_name(const char *machine)
 
 static void add_system(steppe_Node *n)
 {
-    _cleanup_(freep) char *text = read_file("/etc/os-release");
+    _cleanup_(freep) char *text = host_read_file("/etc/os-release");
     _cleanup_(freep) char *id = fingerprint_parse_os_release(text, "ID");
     _cleanup_(freep) char *version = fingerprint_parse_os_release(text, "VERSION_ID");
+    _cleanup_(freep) char *point = host_read_file("/etc/debian_version");
     _cleanup_(strbuf_fini) struct strbuf signals = STRBUF_INIT;
     struct utsname u = {0};
 
@@ -140,20 +120,24 @@ static void add_system(steppe_Node *n)
     set(n, "kernel.version", "%s", u.release);
     set(n, "unique.hostname", "%s", u.nodename);
     set(n, "os.name", "%s", id ? id : "linux");
-    if (version)
+    /* Debian's point releases are only told there; elsewhere that file has a name in it. */
+    if (id && strcmp(id, "debian") == 0 && *point >= '0' && *point <= '9')
+        set(n, "os.version", "%.*s", (int)strcspn(point, "\n"), point);
+    else if (version)
         set(n, "os.version", "%s", version);
+    strbuf_adds(&signals, "SIGIO,SIGIOT"); /* second names that Nomad lists */
     for (int s = 1; s < 32; s++) {
         const char *name = sigabbrev_np(s);
 
         if (name)
-            strbuf_addf(&signals, "%sSIG%s", signals.len ? "," : "", name);
+            strbuf_addf(&signals, ",SIG%s", name);
     }
-    set(n, "os.signals", "%s", signals.data ? signals.data : "");
+    set(n, "os.signals", "%s", signals.data);
 }
 
 static int64_t add_cpu(const struct conf *conf, steppe_Node *n, unsigned *ret_cores)
 {
-    _cleanup_(freep) char *text = read_file("/proc/cpuinfo");
+    _cleanup_(freep) char *text = host_read_file("/proc/cpuinfo");
     struct fingerprint_cpu cpu;
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     int64_t total;
@@ -177,7 +161,7 @@ static int64_t add_cpu(const struct conf *conf, steppe_Node *n, unsigned *ret_co
 
 static int64_t add_memory(const struct conf *conf, steppe_Node *n)
 {
-    _cleanup_(freep) char *text = read_file("/proc/meminfo");
+    _cleanup_(freep) char *text = host_read_file("/proc/meminfo");
     uint64_t bytes = fingerprint_parse_meminfo(text);
 
     if (conf->client.memory_total_mb > 0)
@@ -218,14 +202,18 @@ char *fingerprint_parse_mounts(const char *text, const char *path)
 
 static int64_t add_disk(const struct conf *conf, steppe_Node *n)
 {
-    _cleanup_(freep) char *mounts = read_file("/proc/self/mounts");
-    _cleanup_(freep) char *path = realpath(conf->data_dir, NULL);
-    _cleanup_(freep) char *volume = NULL;
+    const char *dir = conf->client.alloc_dir;
+    _cleanup_(freep) char *mounts = host_read_file("/proc/self/mounts");
+    _cleanup_(freep) char *path = NULL, *volume = NULL;
     struct statvfs st;
 
-    if (statvfs(conf->data_dir, &st) < 0)
-        return 0;
-    if (mounts && path)
+    if (statvfs(dir, &st) < 0) { /* not made yet */
+        dir = conf->data_dir;
+        if (statvfs(dir, &st) < 0)
+            return 0;
+    }
+    path = realpath(dir, NULL);
+    if (path)
         volume = fingerprint_parse_mounts(mounts, path);
     if (volume)
         set(n, "unique.storage.volume", "%s", volume);
@@ -272,7 +260,7 @@ void fingerprint_cgroups(const struct cgroup_host *h, steppe_Node *n)
     if (h->version == CGROUP_NONE)
         return;
     set(n, "unique.cgroup.mountpoint", "%s",
-        h->version == CGROUP_V2 ? h->mount[CGROUP_FREEZER] : "/sys/fs/cgroup");
+        h->mount[CGROUP_CPU][0] ? h->mount[CGROUP_CPU] : h->mount[CGROUP_FREEZER]);
     set(n, "unique.cgroup.version", "v%d", h->version == CGROUP_V2 ? 2 : 1);
     set(n, "os.cgroups.version", "%d", h->version == CGROUP_V2 ? 2 : 1);
 }

@@ -185,10 +185,21 @@ static void on_failed(struct task_core *t, const struct task_ev *ev, struct task
     say(t, ev, type, &f, out);
     if (t->killed)
         die(t, ev, out);
-    else if (!ev->retry)
+    else if (!ev->retry && t->rules.attempts > 0)
         give_up(t, ev, "Error was unrecoverable", out);
     else
         again_or_not(t, ev, false, out);
+}
+
+/* That is nobody's failure, so the restart policy does not count it. */
+static void on_unbegun(struct task_core *t, const struct task_ev *ev, struct task_out *out)
+{
+    if (t->run != TASK_STARTING_UP)
+        return;
+    if (t->killed)
+        die(t, ev, out);
+    else
+        start(t, out);
 }
 
 static void kill_now(struct task_core *t, const struct task_ev *ev, struct task_out *out)
@@ -294,6 +305,9 @@ void task_step(struct task_core *t, const struct task_ev *ev, struct task_out *o
     case TASK_EV_SETUP_FAILED:
     case TASK_EV_INVALID:
         on_failed(t, ev, out);
+        break;
+    case TASK_EV_UNBEGUN:
+        on_unbegun(t, ev, out);
         break;
     case TASK_EV_EXITED:
         on_exited(t, ev, out);

@@ -52,7 +52,7 @@ struct task_core {
 
 enum task_do {
     TASK_DO_NOTHING,
-    TASK_DO_START,  /* run it; answer STARTED, EXITED, START_FAILED or SETUP_FAILED */
+    TASK_DO_START,  /* run it; answer STARTED, EXITED, UNBEGUN or one of the failures */
     TASK_DO_KILL,   /* kill_signal now, all of it after kill_timeout */
     TASK_DO_SIGNAL, /* `signal` */
     TASK_DO_FORCE,  /* the kill does not come to an end: kill its holder; answer EXITED */
@@ -65,6 +65,7 @@ enum task_ev_type {
     TASK_EV_START_FAILED, /* text, retry: by the driver */
     TASK_EV_SETUP_FAILED, /* text: folders, artifacts, ... */
     TASK_EV_INVALID,      /* text: this node does not run such a task */
+    TASK_EV_UNBEGUN,      /* clientd died over START: nothing has happened yet */
     TASK_EV_EXITED,       /* code, signal, oom, text; ran: it was started (at_ns), heard or not */
     TASK_EV_KILL,         /* end it for good; the caller adds the event that says why */
     TASK_EV_RESTART,      /* a person's wish; text */

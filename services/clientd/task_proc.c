@@ -2,7 +2,8 @@
 /*
  * The link to a taskd is a SEQPACKET socket: one end of a pair when we started it, a connection to
  * its folder's socket when we found it. When it breaks without a last word, the holder is dead:
- * then its `state` file may hold the word, otherwise what is left of the task is killed.
+ * then its `state` file may hold the word, otherwise what is left of the task is killed, and its
+ * end told when nothing is left: the next run never meets the one before.
  */
 #include "task_proc.h"
 
@@ -17,12 +18,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
+#include "task_left.h"
 
 #define SIGNAL_BASE      128 /* exit code of what a signal ended: this and its number, as Nomad says */
 #define LOCK_FD_IN_CHILD 4
 #define CONNECT_STEP_MS  50
 #define CONNECT_TRIES    200 /* a taskd that lives but does not listen for 10 s is broken */
+#define LEFT_STEP_MS     20
+#define LEFT_TRIES       1500 /* 30 s: what the kernel does not let die is given up, as taskd does */
 
 struct proc {
     const struct driver *driver; /* first */
@@ -30,11 +35,15 @@ struct proc {
     const struct cgroup_host *cgroups;
     driver_event_fn *fn;
     void *user;
-    char *folder, *group;
+    char *folder, *group, *alloc_id, *task;
     int fd; /* -1 = not connected */
-    unsigned tries;
+    unsigned tries, left_tries;
     struct task_status status; /* the last heard */
     bool told_started, ended;
+    bool attached;   /* found, not started */
+    bool kill_waits; /* for a taskd to be found: what it is */
+    int kill_signal;
+    int64_t kill_timeout_ns;
     uv_poll_t poll;
     uv_timer_t timer;
     unsigned open_handles;
@@ -59,8 +68,9 @@ static void end(struct proc *p, const struct driver_event *ev)
     p->fn(p->user, ev);
 }
 
-static void lost(struct proc *p)
+static void kill_left(uv_timer_t *timer)
 {
+    struct proc *p = timer->data;
     struct driver_event ev = {.type = DRIVER_EXITED,
                               .text = "the process that held the task (taskd) was killed",
                               .code = SIGNAL_BASE + SIGKILL,
@@ -68,18 +78,31 @@ static void lost(struct proc *p)
                               .ran = p->status.started_ns != 0,
                               .at_ns = p->status.started_ns};
 
-    if (p->group[0]) {
-        (void)cgroup_kill(p->cgroups, p->group);
-        (void)cgroup_remove_tree(p->cgroups, p->group);
+    if (task_left_kill(p->cgroups, p->group, p->alloc_id, p->task) > 0 &&
+        p->left_tries++ < LEFT_TRIES) {
+        uv_timer_start(timer, kill_left, LEFT_STEP_MS, 0);
+        return;
     }
+    if (p->group[0])
+        (void)cgroup_remove_tree(p->cgroups, p->group);
     end(p, &ev);
 }
+
+static void lost(struct proc *p)
+{
+    uv_timer_start(&p->timer, kill_left, 0, 0);
+}
+
+static void send_kill(struct proc *p);
 
 static void heard(struct proc *p, const struct task_status *s)
 {
     struct driver_event ev = {.at_ns = s->started_ns};
 
     p->status = *s;
+    if (p->kill_waits && !s->killing)
+        send_kill(p);
+    p->kill_waits = false;
     switch (s->phase) {
     case TASK_STARTING:
         return;
@@ -168,6 +191,8 @@ static void free_if_closed(struct proc *p)
         close(p->fd);
     free(p->folder);
     free(p->group);
+    free(p->alloc_id);
+    free(p->task);
     free(p);
 }
 
@@ -217,7 +242,9 @@ static struct proc *new_proc(const struct driver *d, const struct driver_request
     p->fn = rq->fn;
     p->user = rq->user;
     p->folder = xstrdup(rq->folder);
-    p->group = driver_group(rq);
+    p->group = driver_group(d, rq);
+    p->alloc_id = xstrdup(rq->alloc->id);
+    p->task = xstrdup(rq->task->name);
     p->fd = -1;
     uv_timer_init(p->loop, &p->timer);
     p->timer.data = p;
@@ -234,35 +261,13 @@ static void close_proc(struct proc *p)
 
 /* ---- starting ---- */
 
-static int make_folder(const char *folder)
-{
-    _cleanup_(freep) char *path = xstrdup(folder);
-
-    for (char *s = strchr(path + 1, '/'); s; s = strchr(s + 1, '/')) {
-        *s = 0;
-        if (mkdir(path, 0700) < 0 && errno != EEXIST)
-            return -errno;
-        *s = '/';
-    }
-    return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
-}
-
 static int write_spec(const char *folder, const struct task_spec *spec)
 {
     _cleanup_(strbuf_fini) struct strbuf text = STRBUF_BOUND(TASK_SPEC_MAX);
     _cleanup_(freep) char *path = xasprintf("%s/spec", folder);
-    int r = task_spec_encode(spec, &text), fd;
-    ssize_t n;
+    int r = task_spec_encode(spec, &text);
 
-    if (r < 0)
-        return r;
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -errno;
-    n = write(fd, text.data, text.len);
-    r = n == (ssize_t)text.len ? 0 : n < 0 ? -errno : -ENOSPC;
-    close(fd);
-    return r;
+    return r < 0 ? r : file_replace(path, text.data, text.len, 0600, false);
 }
 
 /* The lock's file, -EWOULDBLOCK while a taskd holds it. */
@@ -324,7 +329,7 @@ static int spawn(const struct driver_request *rq, int link, int lock)
 static int prepare(const struct driver_request *rq, const struct task_spec *spec, int *ret_lock,
                    struct errtext *e)
 {
-    int r = make_folder(rq->folder);
+    int r = file_make_folders(rq->folder, 0700, 0700);
 
     if (r == 0)
         r = write_spec(rq->folder, spec);
@@ -384,16 +389,31 @@ static int connect_to(const char *folder)
     return r < 0 ? r : fd;
 }
 
+/* Nobody holds the lock. taskd writes `state` as soon as there may be a process: without one, and
+ * with nothing left of it, the run was not begun. */
+static void found_nobody(struct proc *p)
+{
+    struct driver_event ev = {.type = DRIVER_UNBEGUN};
+    _cleanup_(freep) char *state = xasprintf("%s/state", p->folder);
+
+    if (read_state(p))
+        return;
+    if (!p->told_started && access(state, F_OK) < 0 && errno == ENOENT &&
+        task_left_kill(p->cgroups, p->group, p->alloc_id, p->task) <= 0)
+        end(p, &ev);
+    else
+        lost(p);
+}
+
 static void try_attach(uv_timer_t *timer)
 {
     struct proc *p = timer->data;
     int lock = open_lock(p->folder, false), fd;
 
     if (lock != -EWOULDBLOCK) { /* nobody holds it */
+        found_nobody(p);
         if (lock >= 0)
             close(lock);
-        if (!read_state(p))
-            lost(p);
         return;
     }
     fd = connect_to(p->folder);
@@ -412,6 +432,8 @@ int task_proc_attach(const struct driver *d, const struct driver_request *rq,
 {
     struct proc *p = new_proc(d, rq);
 
+    p->attached = true;
+    p->told_started = rq->running;
     uv_timer_start(&p->timer, try_attach, 0, 0);
     *ret = (struct driver_task *)(void *)p;
     return 0;
@@ -427,12 +449,25 @@ void task_proc_signal(struct driver_task *t, int sig)
     say(proc_of(t), text);
 }
 
-void task_proc_kill(struct driver_task *t, int sig, int64_t timeout_ns)
+static void send_kill(struct proc *p)
 {
     char text[64];
 
-    (void)snprintf(text, sizeof(text), "kill %d %lld", sig, (long long)(timeout_ns / NS_PER_MS));
-    say(proc_of(t), text);
+    (void)snprintf(text, sizeof(text), "kill %d %lld", p->kill_signal,
+                   (long long)(p->kill_timeout_ns / NS_PER_MS));
+    say(p, text);
+}
+
+void task_proc_kill(struct driver_task *t, int sig, int64_t timeout_ns)
+{
+    struct proc *p = proc_of(t);
+
+    p->kill_signal = sig;
+    p->kill_timeout_ns = timeout_ns;
+    if (p->fd >= 0 && (!p->attached || p->status.taskd))
+        send_kill(p);
+    else
+        p->kill_waits = true;
 }
 
 static void on_forced(uv_timer_t *timer)

@@ -248,6 +248,29 @@ START_TEST(test_failed_starts)
     ck_assert(t.state.failed);
     ck_assert_str_eq(last_text(&t), "Error was unrecoverable");
     task_core_fini(&t);
+    r.attempts = 0;
+    t = begin(&r);
+    (void)feed(&t, &ev);
+    ck_assert_str_eq(last_text(&t), "Policy allows no restarts");
+    task_core_fini(&t);
+}
+END_TEST
+
+/* clientd died between writing down that it starts and starting it: no failure of the task. */
+START_TEST(test_unbegun)
+{
+    struct task_rules r = service("web");
+    struct task_core t = begin(&r);
+
+    ck_assert_int_eq(give(&t, TASK_EV_UNBEGUN), TASK_DO_START);
+    ck_assert_uint_eq(t.runs, 2); /* a folder of its own */
+    ck_assert_uint_eq(t.count, 0);
+    ck_assert_uint_eq(t.state.restarts, 0);
+    ck_assert_str_eq(story(&t), "Received,Task Setup");
+    (void)give(&t, TASK_EV_KILL);
+    ck_assert_int_eq(give(&t, TASK_EV_UNBEGUN), TASK_DO_NOTHING);
+    ck_assert_int_eq(t.run, TASK_DEAD);
+    task_core_fini(&t);
 }
 END_TEST
 
@@ -498,6 +521,7 @@ int main(void)
     tcase_add_test(t, test_kill_hangs);
     tcase_add_test(t, test_restart_by_hand);
     tcase_add_test(t, test_failed_starts);
+    tcase_add_test(t, test_unbegun);
     tcase_add_test(t, test_reboot);
     tcase_add_test(t, test_lifecycle);
     tcase_add_test(t, test_failed_sibling);

@@ -248,7 +248,7 @@ START_TEST(test_log_begin)
     } cases[] = {
         {false, 0, 0, 0},  {false, 10, 0, 10}, {false, 11, 1, 1}, {false, 24, 2, 4},
         {false, 99, 2, 4}, {true, 0, 2, 0},    {true, 4, 2, 0},   {true, 5, 1, 9},
-        {true, 24, 0, 0},  {true, 99, 0, 0},
+        {true, 24, 0, 0},  {true, 99, 0, 0},   {true, -3, 2, 3},  {true, -9, 2, 4},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

@@ -92,6 +92,7 @@ static void report(struct taskd *t)
     char line[TASK_MESSAGE_MAX];
 
     t->status.dropped = t->logs[0].dropped + t->logs[1].dropped;
+    t->status.killing = t->core.kill_at != 0;
     task_status_encode(&t->status, line);
     write_state(line);
     for (int i = 0; i < CLIENTS_MAX; i++)
@@ -106,6 +107,7 @@ static void add_client(struct taskd *t, int fd)
     for (int i = 0; i < CLIENTS_MAX; i++) {
         if (t->clients[i] < 0) {
             t->clients[i] = fd;
+            t->status.killing = t->core.kill_at != 0;
             task_status_encode(&t->status, line);
             tell(t, i, line);
             return;

@@ -20,10 +20,10 @@ MIB = 1 << 20
 @unittest.skipIf(os.geteuid() != 0, 'needs root to mount a small file system')
 @unittest.skipIf(steppe.is_nomad(), 'our folders')
 class FullDisk(steppe.TestCase):
-    def small(self, size, client_extra=''):
+    def small(self, size, client_extra='', interval='1s'):
         """A region whose client has a small disk for its data."""
         r = self.cluster.region('west', clients=1, start=False,
-                                client_args={'extra': CLIENT, 'client_extra': 'gc_interval = "1s"\n' + client_extra})
+                                client_args={'extra': CLIENT, 'client_extra': 'gc_interval = "%s"\n%s' % (interval, client_extra)})
         self.server, (self.client,) = r.server, r.clients
         folder = self.client.data_dir
         os.makedirs(folder)
@@ -165,6 +165,21 @@ class FullDisk(steppe.TestCase):
         self.assertEqual(self.alloc('living')['ClientStatus'], 'running')
         self.run_job('later', 'while :; do sleep 1; done')
         self.reach('later', 'running')
+
+    def test_all_that_is_needed_goes_at_once(self):
+        """A look comes seldom; then as many go as the threshold wants."""
+        self.small(64, 'gc_disk_usage_threshold = 70\ngc_inode_usage_threshold = 99', interval='10s')
+        self.run_job('living', 'while :; do sleep 1; done')
+        living = self.reach('living', 'running')
+        for i in range(12):
+            self.run_job('b%d' % i, 'head -c 1000000 /dev/zero > $NOMAD_ALLOC_DIR/data/x', kind='batch')
+        for i in range(12):
+            self.reach('b%d' % i, 'complete')
+        folder = os.path.join(self.client.data_dir, 'alloc')
+        self.assertEqual(len(os.listdir(folder)), 13)
+        self.fill()
+        wait_for('all but the living to be collected', lambda: os.listdir(folder) == [living['ID']], WAIT)
+        self.assertEqual(self.alloc('living')['ClientStatus'], 'running')
 
 
 if __name__ == '__main__':

@@ -179,13 +179,13 @@ class Running(TasksCase):
         s = self.state(a)
         self.assertEqual(types(s), ['Received', 'Task Setup', 'Driver Failure', 'Not Restarting'])
         self.assertIn('stat /nowhere/x: no such file or directory', s['Events'][2]['DisplayMessage'])
-        self.assertEqual(s['Events'][3]['DisplayMessage'], 'Error was unrecoverable')
+        self.assertEqual(s['Events'][3]['DisplayMessage'], 'Policy allows no restarts')
 
     def test_artifacts_are_refused(self):
         t = task('t', 'true', Artifacts=[{'GetterSource': 'http://127.0.0.1/x', 'RelativeDest': 'local/'}])
         s = self.state(self.alloc(self.run_job(t), 'failed'))
         self.assertEqual([e['DisplayMessage'] for e in s['Events'][-2:]],
-                         ['artifacts are not supported yet', 'Error was unrecoverable'])
+                         ['artifacts are not supported yet', 'Policy allows no restarts'])
 
     def test_root_is_refused(self):
         s = self.state(self.alloc(self.run_job(task('t', 'true', driver='exec', User='root')), 'failed'))
@@ -478,18 +478,23 @@ class Upgrade(TasksCase):
         wait_for('its folder to be removed', collected, LONG, 0.5)
 
 
-def change_boot_id(path):
-    """As if the machine had been booted since: another id in the record, and its hash (see client_store.c)."""
+def rewrite_state(path, change):
+    """Another body in a record of clientd's, and its hash (see client_store.c)."""
     with open(path, 'rb') as f:
         data = f.read()
-    m = re.search(rb'[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', data)
-    assert m, 'no boot id in ' + path
-    body = data[16:m.start()] + str(uuid.uuid4()).encode() + data[m.end():]
+    body = change(data[16:])
+    assert body != data[16:], 'nothing to change in ' + path
     xxh = ctypes.CDLL('libxxhash.so.0')
     xxh.XXH3_64bits.restype = ctypes.c_uint64
     xxh.XXH3_64bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
     with open(path, 'wb') as f:
         f.write(data[:8] + xxh.XXH3_64bits(body, len(body)).to_bytes(8, 'little') + body)
+
+
+def change_boot_id(path):
+    """As if the machine had been booted since."""
+    rewrite_state(path, lambda body: re.sub(rb'[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}',
+                                            str(uuid.uuid4()).encode(), body, count=1))
 
 
 class CutOff(TestCase):
