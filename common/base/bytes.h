@@ -13,6 +13,7 @@ static inline struct bytes bytes_of(const void *data, size_t len)
 {
     return (struct bytes){data, len};
 }
+/* Borrows, without the NUL. */
 struct bytes bytes_text(const char *text);
 /* Lexicographic, a shorter one first: the order of every table. */
 int bytes_cmp(struct bytes a, struct bytes b);

@@ -18,6 +18,7 @@ struct wall_ns {
     int64_t ns; /* since the epoch, UTC */
 };
 
+/* What it is now. For shells only. */
 struct mono_ns clock_mono(void);
 struct wall_ns clock_wall(void);
 

@@ -17,6 +17,7 @@ struct idmap {
     size_t n;
 };
 
+/* Values are the caller's: nothing frees them. */
 void idmap_fini(struct idmap *m);
 void *idmap_get(const struct idmap *m, uint64_t id);       /* NULL when absent */
 void idmap_put(struct idmap *m, uint64_t id, void *value); /* id must be new */

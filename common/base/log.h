@@ -23,6 +23,7 @@ enum log_level log_get_level(void);
 bool log_level_parse(const char *word, enum log_level *ret_level);
 const char *log_level_name(enum log_level level);
 
+/* Writes whatever the level; cut at LOG_LINE_MAX bytes. Use the macros. */
 void log_write(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #define log_at(level, ...)                                                                         \

@@ -11,6 +11,7 @@ struct prng {
     uint64_t s[4];
 };
 
+/* The same seed gives the same numbers, on every machine. */
 void prng_seed(struct prng *p, uint64_t seed);
 uint64_t prng_u64(struct prng *p);
 /* Uniform in [0, n); n > 0. */

@@ -22,6 +22,7 @@ void strbuf_fini(struct strbuf *b);  /* frees; b can be used again */
 void strbuf_reset(struct strbuf *b); /* empties, keeps the memory */
 char *strbuf_reserve(struct strbuf *b,
                      size_t n); /* room for n bytes at the end, NULL over the bound */
+/* Append; nothing of what does not fit the bound. Memory that runs out ends the process. */
 void strbuf_add(struct strbuf *b, const void *data, size_t n);
 void strbuf_addc(struct strbuf *b, char c);
 void strbuf_adds(struct strbuf *b, const char *s);

@@ -21,6 +21,7 @@
 #define BUS_PENDING_MAX        65536u /* requests under way of one client, and of one server */
 
 struct bus;
+/* A ZeroMQ context on the loop, which is the caller's. -errno. */
 int bus_new(uv_loop_t *loop, struct bus **ret_bus);
 struct bus *bus_free(struct bus *bus); /* after all servers and clients of it */
 
@@ -107,6 +108,7 @@ struct bus_pub;
 struct bus_sub;
 typedef void bus_sub_fn(void *user, uint64_t version);
 
+/* Binds, connects: -errno with a text. */
 int bus_pub_new(struct bus *bus, const char *endpoint, struct bus_pub **ret, struct errtext *e);
 /* Announces; the current version is repeated each second, so that a late or cut-off reader learns
  * it. */

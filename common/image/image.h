@@ -118,6 +118,7 @@ enum image_flags {
     IMAGE_NODES = 1, /* keep image_node.node, some 10 KiB a node: who looks at attributes */
 };
 
+/* Empty; flags of enum image_flags. */
 struct image *image_new(unsigned flags);
 struct image *image_free(struct image *im);
 DEFINE_CLEANUP(struct image, image_free)
@@ -153,6 +154,8 @@ struct image_node *image_node_at(const struct image *im, uint32_t slot);
 struct image_node *image_node_find(const struct image *im, const char *id); /* NULL: not present */
 uint32_t image_nodes_n(const struct image *im);                             /* present ones */
 
+/* Live and tentative ones; NULL: not there. Pointers are good until the next change of the image.
+ */
 struct image_alloc *image_alloc_at(const struct image *im, uint32_t slot);
 struct image_alloc *image_alloc_find(const struct image *im, const struct image_id *id);
 uint32_t image_allocs_n(const struct image *im);
@@ -197,9 +200,8 @@ static inline bool image_node_ready(const struct image_node *n)
 /* ---- fit ---- */
 
 /*
- * Does one more allocation fit beside the live and tentative ones? If not, *ret_dimension is
- * Nomad's word: "cpu", "cores", "memory", "disk" or "network: reserved port collision LABEL=PORT"
- * (in e).
+ * Does one more allocation fit beside the live and tentative ones? If not, e has Nomad's word:
+ * "cpu", "cores", "memory", "disk" or "network: reserved port collision LABEL=PORT".
  */
 bool image_fits(const struct image *im, const struct image_node *n, const struct image_use *use,
                 struct errtext *e);

@@ -63,6 +63,7 @@ void job_scaling_ids_set(const steppe_Job *old, steppe_Job *job, job_id_make_fn 
 /* Clears what is not part of the spec: stop, status ... job_modify_index. */
 void job_spec_clear(steppe_Job *job);
 
+/* Its instances are made by the leader, by dispatch, or region by region: it is not scheduled. */
 bool job_is_periodic(const steppe_Job *job);
 bool job_is_parameterized(const steppe_Job *job);
 bool job_is_multiregion(const steppe_Job *job);

@@ -95,6 +95,7 @@ int store_generation(struct store *s, uint64_t *ret);
 
 /* ---- transactions ---- */
 
+/* A snapshot to read, or the only write transaction. -errno; end it by commit or abort. */
 int store_begin(struct store *s, bool write, struct store_txn **ret);
 /*
  * A write transaction in which every replicated table is empty at first. However much is put into

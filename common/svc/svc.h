@@ -47,7 +47,9 @@ struct svc {
     void (*fini)(struct svc_ctx *ctx);
 };
 
+/* Runs the whole life above. -> the exit status */
 int svc_main(int argc, char **argv, const struct svc *svc);
+/* Called by the service, once each, from the loop: it can answer; its goodbye is said. */
 void svc_ready(struct svc_ctx *ctx);
 void svc_stopped(struct svc_ctx *ctx);
 /* Ends the process with status 1 after fini(): for what cannot go on (a full disk under the log).

@@ -31,6 +31,7 @@ struct task_list {
     char **items;
     size_t n;
 };
+/* Adds a copy of text. */
 void task_list_add(struct task_list *l, const char *text);
 void task_list_fini(struct task_list *l);
 

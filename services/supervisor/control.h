@@ -19,6 +19,7 @@ struct sup_control_service {
     char last_exit[64]; /* "" never */
 };
 
+/* The node's services in the order of their start, at most max of them. -errno with a text. */
 int sup_control_list(const char *socket_path, struct sup_control_service *ret, size_t max,
                      size_t *ret_n, struct errtext *e);
 
