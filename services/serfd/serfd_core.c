@@ -476,6 +476,7 @@ void serf_stats_get(const struct serf *s, struct serf_stats *ret)
 {
     *ret = (struct serf_stats){
         .nodes = s->n_list,
+        .exchanges = s->sync_rounds + s->n_dials,
         .health_score = s->score,
         .member_time = s->clock,
         .event_time = s->event_clock,

@@ -217,7 +217,8 @@ struct serf_stats {
     size_t nodes; /* that memberlist holds: less than members once the dead are forgotten */
     unsigned health_score;
     uint64_t member_time, event_time, query_time;
-    size_t suspects; /* members that are suspected now: alive to people */
+    size_t suspects;  /* members that are suspected now: alive to people */
+    size_t exchanges; /* of states that are due as members are new, or under way */
     size_t member_queue, intent_queue, event_queue, query_queue;
     unsigned coordinate_resets;
     bool encrypted, leaving, left_done;

@@ -217,6 +217,7 @@ static void on_stats(struct serfd *sd, struct bus_req *req)
         {"coordinate_resets", st.coordinate_resets},
         {"event_queue", st.event_queue},
         {"event_time", st.event_time},
+        {"exchanges", st.exchanges},
         {"failed", st.failed},
         {"health_score", st.health_score},
         {"intent_queue", st.intent_queue},

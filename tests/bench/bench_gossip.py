@@ -30,6 +30,7 @@ KILLS = 3
 TRAFFIC = float(os.environ.get('BENCH_GOSSIP_TRAFFIC', '30'))  # seconds: the interval of push/pull
 STEP = 0.01
 GIVE_UP = 120
+QUEUES = ('intent_queue', 'event_queue', 'query_queue')
 
 
 # -- serf's RPC port: its command line is far too slow to time anything
@@ -106,6 +107,12 @@ class SerfRpc:
 # -- the two kinds of pool, alike
 
 
+def quiet_wait(members, stats, names):
+    def quiet():
+        return all(int(stats(m)[k]) == 0 for m in members for k in names)
+    steppe.wait_for('the pool to be quiet', quiet, GIVE_UP)
+
+
 class Ours(gossip.Pool):
     label = 'serfd'
 
@@ -129,6 +136,10 @@ class Ours(gossip.Pool):
     @staticmethod
     def failed(member):
         return member.failed_calls()
+
+    def settle(self, seconds):
+        """Until nobody has anything to tell or to compare, or suspects anybody; serfd shows it, so nothing is waited for in vain."""
+        quiet_wait(self.all, lambda m: m.stats(), QUEUES + ('member_queue', 'suspects', 'exchanges'))
 
 
 class Agents:
@@ -160,6 +171,11 @@ class Agents:
     def failed(member):
         return [x.split('EventMemberFailed: ')[1].split()[0] for x in member.log().splitlines()
                 if 'EventMemberFailed: ' in x]
+
+    def settle(self, seconds):
+        """As far as it shows it; its members' queue and its suspects are not to be seen, for them there is time."""
+        quiet_wait(self.all, lambda m: m.conn.call('stats', answer=True)['serf'], QUEUES)
+        time.sleep(seconds)
 
     def close(self):
         for a in self.all:
@@ -217,6 +233,7 @@ def one_pool(p, n):
     for m in p.all[1:]:
         p.join(m, p.all[0])
     assert until(p.all, all_alive(n)) < GIVE_UP
+    p.settle(3)
 
 
 def detect(p, victim, sig):
@@ -249,7 +266,6 @@ def counted(net):
 
 def rate(p, n):
     """Bytes a second and member in calm, headers included; None without nft."""
-    time.sleep(3)
     with counted(p.cluster.net) as read:
         if not read:
             return None
@@ -286,8 +302,9 @@ def false_alarms(p):
             time.sleep((1, 2, 3)[turn % 3])
             os.kill(m.proc.pid, signal.SIGCONT)
             stopped.append(time.monotonic() - begin)
-            time.sleep(1)
-        time.sleep(6)
+            m.statuses()  # it goes on
+            p.settle(1)
+        p.settle(6)
     return sum(len(p.failed(m)) for m in p.all), max(stopped)
 
 
@@ -298,7 +315,7 @@ def cut_off():
         print('cut off: left out: ' + why)
         return None
     with steppe.Cluster() as c, gossip.Wire(c.net) as wire:
-        p = gossip.Pool(c)
+        p = Ours(c)
         try:
             near = [p.server('west', i, wire.addr(i), wire.wrapper(0)) for i in range(1, 9)]
             far = p.server('east', 1, wire.addr(100), wire.wrapper(1))
@@ -307,7 +324,7 @@ def cut_off():
             for s in p.all[1:]:
                 assert s.join(near[0].addr)[0] == 1
             p.wait_whole(p.all)
-            time.sleep(3)
+            p.settle(0)
             begin = time.monotonic()
             wire.cut()
             until(near, lambda st: st.get(far.full) == 'failed')
@@ -327,7 +344,6 @@ def measure(kind, n, joins):
     for _ in range(KILLS):
         with pool_of(kind, n) as p:
             one_pool(p, n)
-            time.sleep(2)
             out['killed'].append(detect(p, p.all[n // 2], signal.SIGKILL))
     return out
 

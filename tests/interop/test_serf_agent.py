@@ -95,6 +95,13 @@ server { enabled = true bootstrap_expect = 1 %s }
         assert code == 0, error
         return {m.name: m for m in (Member(v) for no, v in pb(body) if no == 1)}
 
+    def stats(self):
+        """Counters, as texts."""
+        code, error, body = self.call(STATS)
+        assert code == 0, error
+        entries = (dict(pb(v)) for no, v in pb(body) if no == 1)
+        return {e[1].decode(): e.get(2, b'').decode() for e in entries}
+
     def status(self, name):
         m = self.members().get(name)
         return m.status if m else None
