@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* /v1/client/...: parameters checked with Nomad's texts; the node answers by apid_stream.c. */
+#include <ctype.h>
 #include <errno.h>
 #include <pb_decode.h>
 #include <stdio.h>
@@ -13,22 +14,50 @@
 #define NO_ALLOC "must provide a valid alloc id"
 #define NO_FILE  "must provide a file name"
 
-/* Browsers may ask from any page (reference 1.7). True: it was only the question whether. */
+/* Names of headers as they are usually written; what is none in between is left out. */
+static void add_header_names(struct strbuf *b, const char *names)
+{
+    size_t n = 0;
+
+    for (const char *p = names; *p; p++) {
+        bool part = isalnum((unsigned char)*p) || strchr("-_.", *p);
+        bool starts = p == names || p[-1] == '-' || p[-1] == ',' || p[-1] == ' ';
+
+        if (!part)
+            continue;
+        if (n++ > 0 && (p[-1] == ',' || p[-1] == ' '))
+            strbuf_adds(b, ", ");
+        strbuf_addc(b, (char)(starts ? toupper((unsigned char)*p) : tolower((unsigned char)*p)));
+    }
+}
+
+/*
+ * Browsers may ask from any page (reference 1.7), with any header. True: it was only the question
+ * whether, and the answer's headers say so.
+ */
 static bool cors(struct apid_req *r)
 {
     const char *origin = mg_get_header(r->conn, "Origin");
     const char *want = mg_get_header(r->conn, "Access-Control-Request-Method");
+    const char *names = mg_get_header(r->conn, "Access-Control-Request-Headers");
+    bool preflight = want && strcmp(r->info->request_method, "OPTIONS") == 0;
 
     strbuf_adds(&r->headers, "Vary: Origin\r\n");
-    if (!origin)
-        return false;
+    if (preflight)
+        strbuf_adds(&r->headers, "Vary: Access-Control-Request-Method\r\n"
+                                 "Vary: Access-Control-Request-Headers\r\n");
+    if (!origin || (preflight && strcmp(want, "GET") != 0 && strcmp(want, "HEAD") != 0))
+        return preflight;
     strbuf_adds(&r->headers, "Access-Control-Allow-Origin: *\r\n"
                              "Access-Control-Allow-Credentials: true\r\n");
-    if (strcmp(r->info->request_method, "OPTIONS") != 0 || !want)
-        return false;
-    if (strcmp(want, "GET") == 0 || strcmp(want, "HEAD") == 0)
+    if (preflight)
         strbuf_addf(&r->headers, "Access-Control-Allow-Methods: %s\r\n", want);
-    return true;
+    if (preflight && names && *names) {
+        strbuf_adds(&r->headers, "Access-Control-Allow-Headers: ");
+        add_header_names(&r->headers, names);
+        strbuf_adds(&r->headers, "\r\n");
+    }
+    return preflight;
 }
 
 /* ---- parameters ---- */

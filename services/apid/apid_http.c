@@ -246,11 +246,26 @@ too_large:
     return apid_error(r, 413, "request body is larger than %lld bytes", (long long)max);
 }
 
+/* The list has this coding, and not as one that is refused: with q=0 (RFC 9110, 12.5.3). */
+static bool accepts(const char *list, const char *coding)
+{
+    for (const char *p = list; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ',')) {
+        const char *name = p + strspn(p, " \t"), *q;
+        size_t item = strcspn(p, ","), len = strcspn(name, " \t;,");
+
+        if (len != strlen(coding) || strncasecmp(name, coding, len) != 0)
+            continue;
+        q = memmem(p, item, "q=", 2);
+        return !q || isdigit((unsigned char)q[2 + strspn(q + 2, "0.")]);
+    }
+    return false;
+}
+
 static bool wants_gzip(const struct apid_req *r)
 {
     const char *v = mg_get_header(r->conn, "Accept-Encoding");
 
-    return v && strstr(v, "gzip") && r->out.len >= GZIP_MIN;
+    return r->out.len >= GZIP_MIN && v && accepts(v, "gzip");
 }
 
 /* Replaces out by its gzip form; false leaves it as it is. */

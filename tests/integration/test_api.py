@@ -192,6 +192,13 @@ class Headers(steppe.TestCase):
         self.assertEqual(r.headers['Content-Encoding'], 'gzip')
         self.assertEqual(json.loads(gzip.decompress(r.body)), plain.json())
 
+    def test_gzip_only_where_it_is_taken(self):
+        for value, packed in (('gzip', True), ('br, GZIP ; q=0.5', True), ('gzip;q=1', True), ('gzip;q=0.001,br', True),
+                              ('gzip;q=0', False), ('gzip; q=0.000, br', False), ('br, gzip;q=0.0,identity;q=1', False),
+                              ('xgzip', False), ('gzipx', False), (',', False), ('', False)):
+            r = self.e.request('GET', '/v1/agent/self', None, {'Accept-Encoding': value})
+            self.assertEqual(r.headers.get('Content-Encoding') == 'gzip', packed, value)
+
     def test_pretty(self):
         r = self.e.get('/v1/regions?pretty')
         self.assertEqual(r.text, '[\n    "east",\n    "west"\n]\n')

@@ -133,6 +133,15 @@ class Nodes(steppe.TestCase):
         self.assertStatus(r, 200)
         self.assertEqual(r.headers['Access-Control-Allow-Origin'], '*')
         self.assertEqual(r.headers['Access-Control-Allow-Methods'], 'GET')
+        self.assertEqual(r.headers.get_all('Vary'), ['Origin', 'Access-Control-Request-Method',
+                                                     'Access-Control-Request-Headers', 'Accept-Encoding'])
+        ask['Access-Control-Request-Headers'] = 'x-nomad-token, content-type'
+        r = s.request('OPTIONS', '/v1/client/stats', headers=ask)
+        self.assertEqual(r.headers['Access-Control-Allow-Headers'], 'X-Nomad-Token, Content-Type')
+        ask['Access-Control-Request-Method'] = 'PUT'
+        r = s.request('OPTIONS', '/v1/client/stats', headers=ask)
+        self.assertStatus(r, 200, '')
+        self.assertNotIn('Access-Control-Allow-Origin', r.headers)
 
 
 class Deaths(steppe.TestCase):
