@@ -192,7 +192,7 @@ autopilot {
 limits {
   http_max_conns_per_client = 100      # (reload) 0: no limit
   http_body_max             = 16777216 # own; bytes of a request body
-  http_threads              = 256      # own; requests and waiting queries at a time
+  http_threads              = 192      # own; requests and waiting queries at a time
 }
 
 # ---- gossip, own; "0s" and 0 keep the built-in timers, which are memberlist's LAN profile ----

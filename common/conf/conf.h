@@ -119,7 +119,7 @@ struct conf_autopilot {
 struct conf_limits {
     int http_max_conns_per_client; /* 100 */
     int64_t http_body_max;         /* bytes of a request body, 16 MiB */
-    int http_threads;              /* workers of the HTTP gateway, 256 */
+    int http_threads;              /* workers of the HTTP gateway, 192 */
 };
 
 /* Settings of the gossip; 0 keeps the built-in timer. */

@@ -259,7 +259,7 @@ const struct conf_row conf_rows[] = {
         limits.http_max_conns_per_client),
     NUM("limits.http_body_max", CONF_I64, "16777216", 1024, INT64_C(16) << 20, 0, /* own */
         limits.http_body_max),
-    NUM("limits.http_threads", CONF_INT, "256", 4, 4096, 0, limits.http_threads), /* own */
+    NUM("limits.http_threads", CONF_INT, "192", 4, 4096, 0, limits.http_threads), /* own */
     NOPDUR("limits.https_handshake_timeout"),
     NOPDUR("limits.rpc_handshake_timeout"),
     NOP("limits.rpc_max_conns_per_client", CONF_INT),

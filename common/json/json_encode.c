@@ -4,7 +4,7 @@
 
 #include <errno.h>
 #include <math.h>
-#include <openssl/evp.h>
+#include <resolv.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,10 +58,11 @@ static void write_bytes(struct json_writer *w, const pb_bytes_array_t *bytes)
         json_write_lit(w, "null");
         return;
     }
-    if (!json_writer_room(w, 3 + ((size_t)bytes->size + 2) / 3 * 4)) /* EVP adds a NUL */
+    if (!json_writer_room(w, 3 + ((size_t)bytes->size + 2) / 3 * 4)) /* b64_ntop() adds a NUL */
         return;
     *w->p++ = '"';
-    n = EVP_EncodeBlock((unsigned char *)w->p, bytes->bytes, bytes->size);
+    n = b64_ntop(bytes->bytes, bytes->size, w->p, ((size_t)bytes->size + 2) / 3 * 4 + 1);
+    assert(n >= 0);
     w->p += n;
     *w->p++ = '"';
 }

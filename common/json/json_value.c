@@ -3,7 +3,6 @@
 #include "json/json_impl.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -168,7 +167,8 @@ static int read_bytes(struct json_reader *r, pb_bytes_array_t **slot)
     const char *at = r->p;
     size_t len, pad = 0;
     pb_bytes_array_t *b;
-    int n, err = json_read_text(r, &text);
+    uint32_t bits = 0;
+    int err = json_read_text(r, &text);
 
     if (err)
         return err;
@@ -180,9 +180,17 @@ static int read_bytes(struct json_reader *r, pb_bytes_array_t **slot)
     if (len / 4 * 3 - pad > UINT16_MAX)
         return bad_text(r, at, "too many bytes");
     b = xmalloc(PB_BYTES_ARRAY_T_ALLOCSIZE(len / 4 * 3));
-    n = EVP_DecodeBlock(b->bytes, (const unsigned char *)text, (int)len);
-    assert(n >= (int)pad);
-    b->size = (pb_size_t)((size_t)n - pad);
+    b->size = (pb_size_t)(len / 4 * 3 - pad);
+    for (size_t i = 0; i < len; i++) {
+        const char *digit = strchr(alphabet, text[i]); /* NULL: padding */
+
+        bits = bits << 6 | (digit ? (uint32_t)(digit - alphabet) : 0);
+        if (i % 4 != 3)
+            continue;
+        b->bytes[i / 4 * 3] = (uint8_t)(bits >> 16);
+        b->bytes[i / 4 * 3 + 1] = (uint8_t)(bits >> 8);
+        b->bytes[i / 4 * 3 + 2] = (uint8_t)bits;
+    }
     free(*slot);
     *slot = b;
     return 0;
