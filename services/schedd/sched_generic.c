@@ -4,8 +4,6 @@
 
 #include "sched_internal.h"
 
-#define REPLACED_AT_ONCE 256
-
 bool sched_node_lost(const struct image *im, const char *node_id)
 {
     const struct image_node *n = image_node_find(im, node_id);
@@ -156,34 +154,48 @@ static void place(struct sched_ctx *c, const struct sched_want *w)
     }
 }
 
-/*
- * Replacements: first the stops of some, so that one may take the room of another, then places for
- * them. What does not go into the plan any more is not stopped by it either.
- */
-static void place_instead(struct sched_ctx *c, const struct sched_want *wants, size_t n)
+/* About how many bytes of a plan the placement takes. */
+static size_t size_of(const struct sched_group *g, const struct sched_want *w)
 {
-    if (sched_plan_full(c) || c->stops_n >= SCHED_STOPS_MAX) {
-        c->out->more = true;
-        return;
+    return 1024 + (size_t)g->tg->tasks_count * 256 + g->ports_n * 512 + w->prev->events_n * 160;
+}
+
+/*
+ * What is replaced is stopped before anything is placed, so that one may take the room of another.
+ * Returns how many of the wants with a stop go into this plan: what has no room in it is not
+ * stopped by it either.
+ */
+static size_t stop_replaced(struct sched_ctx *c, const struct sched_want *wants, size_t n)
+{
+    size_t taken = 0, bytes = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct sched_want *w = &wants[i];
+
+        if (!w->stop)
+            continue;
+        bytes += size_of(sched_ctx_group(c, sched_text(w->tg->name)), w);
+        if (taken == SCHED_PLACE_MAX || bytes > SCHED_PLAN_BYTES) {
+            c->out->more = true;
+            break;
+        }
+        sched_stop_alloc(c, w->stop);
+        taken++;
     }
-    for (size_t i = 0; i < n; i++)
-        sched_stop_alloc(c, wants[i].stop);
-    for (size_t i = 0; i < n; i++)
-        place(c, &wants[i]);
+    return taken;
 }
 
 static void place_all(struct sched_ctx *c, const struct sched_want *wants, size_t n)
 {
-    for (size_t i = 0; i < n;) {
-        size_t k = i;
+    size_t replaced = stop_replaced(c, wants, n);
 
-        while (k < n && k - i < REPLACED_AT_ONCE && wants[k].stop)
-            k++;
-        if (k > i)
-            place_instead(c, &wants[i], k - i);
-        else
-            place(c, &wants[k++]);
-        i = k;
+    for (size_t i = 0; i < n; i++) {
+        if (!wants[i].stop) {
+            place(c, &wants[i]);
+        } else if (replaced > 0) {
+            replaced--;
+            place(c, &wants[i]);
+        }
     }
 }
 

@@ -221,12 +221,13 @@ struct sched_option *sched_select(struct sched_ctx *c, struct sched_group *g,
 /* ---- sched_plan.c ---- */
 
 /*
- * A plan has bounds. Full: placements wait for the next one, and with them what they replace.
- * Brim-full: also updates in place, and those of a system job whose predecessors it stopped.
+ * A plan has bounds. Full: new placements wait for the next one; those that replace others have as
+ * much room again. Brim-full: also updates in place, and what a system job replaces.
  */
+#define SCHED_PLAN_BYTES (6u << 20) /* or SCHED_PLACE_MAX placements */
 bool sched_plan_full(const struct sched_ctx *c);
 bool sched_plan_brimful(const struct sched_ctx *c);
-#define SCHED_STOPS_MAX 32768 /* about: those of a plan's replacements come on top */
+#define SCHED_STOPS_MAX 32768 /* besides those of what is replaced */
 
 void sched_plan_begin(struct sched_ctx *c);
 void sched_plan_stop(struct sched_ctx *c, const struct sched_stop *s);

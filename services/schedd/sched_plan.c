@@ -7,8 +7,7 @@
 #include "sched_pb.h"
 #include "wire/wire.h"
 
-#define PLAN_BYTES (6u << 20) /* of a full plan; a command has 32 MiB */
-#define BRIM       4          /* so many times that is the end */
+#define BRIM 4 /* so many full plans are the end */
 
 void sched_plan_begin(struct sched_ctx *c)
 {
@@ -27,13 +26,13 @@ void sched_plan_begin(struct sched_ctx *c)
 
 bool sched_plan_full(const struct sched_ctx *c)
 {
-    return c->out->placed_n >= SCHED_PLACE_MAX || c->plan->len >= PLAN_BYTES;
+    return c->out->placed_n >= SCHED_PLACE_MAX || c->plan->len >= SCHED_PLAN_BYTES;
 }
 
 bool sched_plan_brimful(const struct sched_ctx *c)
 {
     return c->out->placed_n >= (size_t)BRIM * SCHED_PLACE_MAX ||
-           c->plan->len >= (size_t)BRIM * PLAN_BYTES;
+           c->plan->len >= (size_t)BRIM * SCHED_PLAN_BYTES;
 }
 
 /* ---- stops ---- */

@@ -552,16 +552,19 @@ static void migrate(struct group *g)
 
 /* ---- a group ---- */
 
-/* Of a group that the job does not have any more, or of a stopped job. */
+/* Of a group that the job does not have any more (then also what ended by itself, as Nomad does),
+ * or of a stopped job. */
 static void stop_all(struct group *g)
 {
+    bool stopped = sched_job_stopped(g->in->job);
+
     for (size_t i = 0; i < g->n; i++) {
         struct sched_alloc *a = g->items[i].a;
         bool lost;
 
-        if (sched_alloc_terminal(a))
+        if (a->desired != SCHED_RUN || (stopped && sched_alloc_terminal(a)))
             continue;
-        lost = !a->migrate && g->in->node_lost(g->in->user, a);
+        lost = !sched_alloc_terminal(a) && !a->migrate && g->in->node_lost(g->in->user, a);
         add_stop(g, a, lost ? SCHED_IS_LOST : SCHED_NOT_NEEDED)->lost = lost;
         g->counts->stop++;
     }

@@ -131,9 +131,10 @@ static steppe_Evaluation *rolling_eval(struct system *s)
 static void update(struct system *s)
 {
     struct sched_ctx *c = s->c;
-    const steppe_UpdateStrategy *u = &c->in->job->update;
-    bool rolling = c->in->job->has_update && u->stagger > 0 && u->max_parallel > 0;
-    size_t limit = rolling ? (size_t)u->max_parallel : SIZE_MAX, n = 0;
+    const steppe_Job *job = c->in->job; /* NULL: purged, and there is nothing to update */
+    bool rolling =
+        job && job->has_update && job->update.stagger > 0 && job->update.max_parallel > 0;
+    size_t limit = rolling ? (size_t)job->update.max_parallel : SIZE_MAX, n = 0;
 
     for (size_t i = 0; i < s->updates_n; i++) {
         const struct sched_update *up = &s->updates[i];

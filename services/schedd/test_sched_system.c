@@ -77,6 +77,24 @@ START_TEST(test_ended_ones_come_back)
 }
 END_TEST
 
+/* Its evaluation was under way when the job was purged. */
+START_TEST(test_purged)
+{
+    (void)there(1, 1);
+    (void)there(2, 2);
+    w.job.has_update = true;
+    w.job.update = (steppe_UpdateStrategy){.stagger = 30 * SEC, .max_parallel = 1};
+    world_load(&w);
+    w.in.job = NULL;
+    world_run(&w);
+    for (unsigned i = 1; i <= 2; i++)
+        ck_assert_str_eq(stop_reason(i), "alloc not needed due to job update");
+    ck_assert_uint_eq(w.plan.place_count, 0);
+    world_finish(&w, false);
+    ck_assert_str_eq(w.update.evals[0].status, "complete");
+}
+END_TEST
+
 START_TEST(test_stops)
 {
     steppe_Allocation *a;
@@ -235,6 +253,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, test_one_on_each);
     tcase_add_test(t, test_ended_ones_come_back);
+    tcase_add_test(t, test_purged);
     tcase_add_test(t, test_stops);
     tcase_add_test(t, test_filtered);
     tcase_add_test(t, test_full_nodes_block);
