@@ -4,8 +4,11 @@
 killed, a frozen and a cut off member goes unnoticed, who is called failed beside busy processes, what it
 costs in bytes and memory.
 
+At the end one large pool in the simulator: detection and cost beside the formulas of memberlist.
+
 BENCH_GOSSIP_SIZES: members (10,50). BENCH_GOSSIP_JOINS: runs of the join of three regions (10; 50 to hold it
-against the promise). BENCH_GOSSIP_HOG: seconds beside two busy processes (20; 600 for the promise)."""
+against the promise). BENCH_GOSSIP_HOG: seconds beside two busy processes (20; 600 for the promise).
+BENCH_GOSSIP_MEMBERS: of the large pool (3000: 1.4 GiB; 10000: 15 GiB and minutes; 0: none)."""
 
 import contextlib
 import os
@@ -26,6 +29,7 @@ import steppe  # noqa: E402
 SIZES = [int(x) for x in os.environ.get('BENCH_GOSSIP_SIZES', '10,50').split(',')]
 JOINS = int(os.environ.get('BENCH_GOSSIP_JOINS', '10'))
 HOG = float(os.environ.get('BENCH_GOSSIP_HOG', '20'))
+MEMBERS = os.environ.get('BENCH_GOSSIP_MEMBERS', '3000')
 KILLS = 3
 TRAFFIC = float(os.environ.get('BENCH_GOSSIP_TRAFFIC', '30'))  # seconds: the interval of push/pull
 STEP = 0.01
@@ -348,6 +352,33 @@ def measure(kind, n, joins):
     return out
 
 
+def large():
+    """The unchanged core in virtual time, MEMBERS of it."""
+    build = os.environ.get('BENCH_BUILD') or os.environ.get('STEPPE_BUILD')
+    if MEMBERS == '0' or not build:
+        print('large pool: left out')
+        return
+    p = subprocess.run([os.path.join(build, 'sim_serfd')], stdout=subprocess.PIPE, text=True,
+                       env=dict(os.environ, SIM_MEMBERS=MEMBERS))
+    print(p.stdout, end='')
+
+    def find(expr):
+        m = re.search(expr, p.stdout)
+        if p.returncode or not m:
+            sys.exit('sim_serfd failed with status %d: no "%s"' % (p.returncode, expr))
+        return m.groups()
+    what = MEMBERS + ' members, simulated: '
+    calm, per_probe = find(r'calm: ([\d.]+) datagrams .* for each probe are ([\d.]+)')
+    bench.row(what + 'datagrams a second, in calm', calm, '', '', None, 'pings and acks alone: ' + per_probe)
+    heard, cost, limit = find(r'within ([\d.]+) s; ([\d.]+) datagrams a member, at most (\d+) by the formula')
+    bench.row(what + 'a user event heard by all', heard, 's')
+    bench.row(what + 'datagrams a member for it', cost, '', '<= %s (formula)' % limit, float(cost) <= float(limit))
+    known, formula = find(r'all \d+ after ([\d.]+) s; the suspicion alone is ([\d.]+) s')
+    bench.row(what + 'a lost host known to all', known, 's', '', None, 'the suspicion alone, by the formula: %s s' % formula)
+    wrong, = find(r'others called failed: (\d+)')
+    bench.row(what + 'others called failed', wrong, '', '0', wrong == '0')
+
+
 def ratio(ours, theirs):
     return '' if not theirs or not ours else '%s %.2f, ratio %.2f' % (Agents.label, theirs, ours / theirs)
 
@@ -381,6 +412,7 @@ def main():
     cut = cut_off()
     if cut is not None:
         bench.row('9 members: cut off, known to all', '%.2f' % cut, 's', '< 5', cut < 5)
+    large()
 
 
 if __name__ == '__main__':

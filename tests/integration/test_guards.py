@@ -3,6 +3,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 import unittest
 
@@ -166,6 +168,29 @@ class Check(steppe.TestCase):
         w = self.cluster.region('west').server
         self.assertFound(self.check(w, self.cluster.addr(99, 1)), udp=('fail', 'no answer'), tcp=('fail', 'refused'))
         self.assertFound(self.check(w, 'nobody.invalid'), address=('fail', ''))
+
+    def test_itself(self):
+        """A list of all servers of a region names the asking one, too: no finding."""
+        w = self.cluster.region('west').server
+        self.assertFound(self.check(w, w.addr), address=('skip', 'this is the server that asks'), udp=('ok', ''))
+
+    def test_links_cut(self):
+        """Datagrams or streams to it vanish in silence: each is said of by its own line, in time."""
+        if os.geteuid() != 0 or not shutil.which('nft'):
+            self.skipTest('needs root and nft')
+        w, e = self.cluster.region('west').server, self.cluster.region('east').server
+        for proto, want in (('udp', {'udp': ('fail', 'no answer'), 'tcp': ('ok', ''), 'region': ('ok', 'east (1)')}),
+                            ('tcp', {'udp': ('ok', ''), 'tcp': ('fail', 'timed out'), 'key': ('skip', ''),
+                                     'region': ('skip', ''), 'name': ('skip', '')})):
+            table = 'steppe_check_%d' % self.cluster.net
+            p = subprocess.run(['nft', 'table inet %s { chain c { type filter hook input priority 0; ip daddr %s %s dport %d '
+                                'drop; }; }' % (table, e.addr, proto, SERF)], stderr=subprocess.PIPE, text=True)
+            if p.returncode:
+                self.skipTest('nft does not work here: ' + p.stderr)
+            try:
+                self.assertFound(self.check(w, e.addr), **want)
+            finally:
+                subprocess.run(['nft', 'delete table inet ' + table], check=True)
 
     def test_keys(self):
         a, b, c = (self.cluster.region(n, server_extra='  encrypt = "%s"' % k if k else '').server

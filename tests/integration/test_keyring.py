@@ -138,7 +138,9 @@ class File(steppe.TestCase):
         self.assertEqual(file_keys(n), [B, A])
         self.assertEqual(stat.S_IMODE(os.stat(key_file(n)).st_mode), 0o600)
         n.kill()
+        os.chmod(key_file(n), 0o644)
         n.start()
+        n.wait_log('others may read the gossip keys', 'mode=0644')
         self.assertEqual(order(n, 'list').json()['Keys'], {A: 1, B: 1})
         self.assertEqual(file_keys(n), [B, A])
         # Without the key in the configuration the file is enough, as in Nomad.

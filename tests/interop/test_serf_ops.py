@@ -315,6 +315,22 @@ class BadDays(OpsCase):
         wait_for('both addresses in a log', lambda: any(s[1].addr in t and b.addr in t for x in s
                                                         for t in x.log().splitlines() if 'WARN' in t), 30)
 
+    def test_name_conflict_of_ours(self):
+        """The agent was there first: it stays, all know it, and our log says which of the two must change."""
+        s, a = self.pool_of(2, 1)
+        b = self.agent('srv9.west', 2).start('-join=%s:%d' % (s[0].addr, PORT))
+        for x in s + a:
+            x.wait_status('srv9.west', 'alive', 60)
+        t = self.serfd('srv9', host=9).start()
+        t.join(s[0].addr)
+        wait_for('the vote', lambda: 'give one of the two another name' in t.log(), 90)
+        self.assertIsNone(b.proc.poll())
+        self.assertIsNone(t.proc.poll())  # nobody ends because somebody took its name
+        for x in s + a:
+            x.wait_status('srv9.west', 'alive', 60)
+        for x in s:
+            self.assertEqual(x.members()['srv9.west'].addr, b.addr)
+
     def test_leave_of_each(self):
         s, a = self.pool_of(2, 2)
         self.assertEqual(s[1].stop(signal.SIGUSR2), 0)

@@ -24,7 +24,7 @@ INCLUDE = re.compile(r'\s*#\s*include\s+([<"])([^>"]+)[>"]')
 PURE = re.compile(r'common/(base|sim|wire|json|job|hcl|rpc)/|services/\w+/(\w+_core(_int)?|sup_lines)\.[ch]$|'
                   r'services/raftd/(raft|wal)(_\w+)?\.[ch]$|services/schedd/sched_\w+\.[ch]$|'
                   r'services/serfd/(bcast|coord|lzw|messages|msgpack|packet|seal|tags|'
-                  r'serfd_(check|events|exchange|gossip|guard|intents|nodes|probe|region|snapshot|sources|table))\.[ch]$')
+                  r'serfd_(asks|check|events|exchange|gossip|guard|intents|keys|nodes|probe|queries|region|snapshot|sources|table|vote))\.[ch]$')
 # Who alone may speak to a library.
 OWNERS = {'zmq.h': r'common/bus/', 'lmdb.h': r'common/state/store_lmdb\.c$', 'uv.h': r'common/(bus|svc)/|services/',
           'civetweb.h': r'services/apid/|tests/bench/', 'confuse.h': r'common/conf/', 'curl/curl.h': r'cli/'}
