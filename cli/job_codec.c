@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/strbuf.h"
+#include "base/zone.h"
 #include "job.json.h"
 #include "job.pb.h"
 #include "job/job.h"
@@ -35,7 +36,7 @@ int job_codec_check(const char *text, size_t len, char **ret_error, char **ret_w
     if (json_decode(&steppe_Job_json, text, len, &job, e) < 0)
         return -EINVAL;
     job_canonicalize(&job);
-    if (!job_validate(&job, &error))
+    if (!job_validate(&job, zone_check, &error))
         assert(error.len > 0);
     job_warnings(&job, true, &warnings);
     *ret_error = strbuf_take(&error);

@@ -94,7 +94,8 @@ const struct hcl_item *hcl_find(const struct hcl_node *object, const char *key);
  * label that a block does not take, a group or volume without one, unknown keys of volume,
  * csi_plugin and sidecar_task, numbers that do not fit, `b = }`. Expressions of HCL2 are refused
  * by name. Accepted beyond it are the keys that only HCL2 has (cores, on_update, body, headers,
- * consul, terminating, datacenter and local_bind_address of upstreams), a heredoc whose `<<-`
+ * consul, terminating, datacenter and local_bind_address of upstreams, id of
+ * services and checks, a gateway without proxy), a heredoc whose `<<-`
  * anchor ends in the first column, and all JSON documents that mean a job.
  */
 int hcl_job_to_json(const char *src, size_t len, struct strbuf *out, struct hcl_error *err);

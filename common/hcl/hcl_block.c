@@ -103,8 +103,6 @@ static int child_decode(struct hcl_ctx *c, const struct hcl_child *ch, struct hc
 
     if (items.n > 0)
         r = ch->decode(c, ch, &items, f);
-    else if (ch->required)
-        r = hcl_ctx_fail(c, f->node->line, f->node->column, "%s", ch->too_many);
     if (r < 0 && ch->prefix)
         r = prefixed(c, r, hcl_subst(c, ch->prefix, f->label, 0), ch->flat);
     return r;

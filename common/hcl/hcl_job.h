@@ -60,7 +60,6 @@ struct hcl_child {
     const char *item_prefix; /* before that, nearer to the text */
     const char *too_many;
     bool flat; /* the prefix makes one text of several */
-    bool required;
 };
 
 struct hcl_block {

@@ -61,6 +61,7 @@ static int check_prepare(struct hcl_ctx *c, struct hcl_frame *f)
 }
 
 static const struct hcl_field check_fields[] = {
+    HCL_T("id", "Id", STRING),
     HCL_U("name", "Name", STRING),
     HCL_U("type", "Type", STRING),
     HCL_U("command", "Command", STRING),
@@ -345,7 +346,7 @@ static const struct hcl_block terminating_block = {
 
 static const struct hcl_child gateway_children[] = {
     {"proxy", "Proxy", hcl_child_one_any, &gateway_proxy_block, .item_prefix = "proxy,",
-     .too_many = "must have one 'proxy' block", .flat = true, .required = true},
+     .too_many = "must have one 'proxy' block", .flat = true},
     {"ingress", "Ingress", hcl_child_one_any, &ingress_block, .item_prefix = "ingress,",
      .too_many = "must have one 'ingress' block", .flat = true},
     {"terminating", "Terminating", hcl_child_one_any, &terminating_block,
@@ -387,6 +388,7 @@ static const struct hcl_block connect_block = {
 };
 
 static const struct hcl_field service_fields[] = {
+    HCL_T("id", "Id", STRING),
     HCL_U("name", "Name", STRING),
     HCL_U("tags", "Tags", STRINGS),
     HCL_T("canary_tags", "CanaryTags", STRINGS),

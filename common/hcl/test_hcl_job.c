@@ -563,7 +563,7 @@ static const struct {
      "invalid key: foo\n\n", 2, 21},
     {IN_GROUP,
      "service { connect { gateway {} } }",
-     "error parsing 'job': group: 'g', service (0): '', gateway, must have one 'proxy' "
+     "error parsing 'job': group: 'g', service (0): '', gateway, must have one 'ingress' "
      "block", 2, 29},
     {IN_GROUP,
      "service { connect { gateway { proxy {} } } }",

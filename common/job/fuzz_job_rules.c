@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     err = wire_encode(steppe_Job_fields, &job, &twice);
     assert(err == 0);
     assert(once.len == twice.len && memcmp(once.data, twice.data, once.len) == 0);
-    (void)job_validate(&job, &text);
+    (void)job_validate(&job, NULL, &text);
     job_warnings(&job, false, &text);
     (void)job_update_check(&job, &job, &e);
     job_summary_init(&job, &summary);

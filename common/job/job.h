@@ -22,13 +22,26 @@
  */
 void job_canonicalize(steppe_Job *job);
 
+/*
+ * Sets the defaults that Nomad's client library sets before it sends a job, and drops nothing: what
+ * jobs/parse answers when asked to canonicalize. For JSON_VIEW_API.
+ */
+void job_api_canonicalize(steppe_Job *job);
+
 /* On a canonical job: adds to each group the constraint on the signals that its tasks use. */
 void job_implied_constraints(steppe_Job *job);
 
-/* On a canonical job: true, or false with the multi-error text appended to error. */
-bool job_validate(const steppe_Job *job, struct strbuf *error);
+/* Is there a time zone of that name? 0, or below 0 with the reason. zone_check() is one. */
+typedef int job_zone_fn(const char *name, struct errtext *e);
+
+/*
+ * On a canonical job: true, or false with the multi-error text appended to error. zone may be NULL:
+ * all zones are right.
+ */
+bool job_validate(const steppe_Job *job, job_zone_fn *zone, struct strbuf *error);
 /* The same; items (may be NULL) gets the errors one by one, each ended by a NUL. */
-bool job_validate_items(const steppe_Job *job, struct strbuf *error, struct strbuf *items);
+bool job_validate_items(const steppe_Job *job, job_zone_fn *zone, struct strbuf *error,
+                        struct strbuf *items);
 
 /* On a canonical job: appends "N warning(s):..." or nothing. */
 void job_warnings(const steppe_Job *job, bool memory_oversubscription, struct strbuf *out);

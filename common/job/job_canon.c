@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Defaults of jobs, groups and tasks. Services and Connect: job_canon_service.c. */
+/*
+ * Defaults of jobs, groups and tasks, as Nomad's client library sets them. Services and Connect:
+ * job_canon_service.c. What a server does beyond: job_canon_stored.c.
+ */
 #include "job_canon.h"
 
 #include <ctype.h>
@@ -52,37 +55,6 @@ static bool update_is_empty(const steppe_UpdateStrategy *u)
     return u->stagger == 0 && u->max_parallel == 0 && is(u->health_check, "") &&
            u->min_healthy_time == 0 && u->healthy_deadline == 0 && u->progress_deadline == 0 &&
            !u->auto_revert && !u->auto_promote && u->canary == 0;
-}
-
-/*
- * Of the job's own block only stagger and max_parallel stay; a zero object otherwise. All members
- * are set, so that a second pass finds nothing to fill in.
- */
-static void update_strip(steppe_Job *job)
-{
-    steppe_UpdateStrategy *u = &job->update;
-    int64_t stagger = 0;
-    int32_t max_parallel = 0;
-
-    if (job->has_update && u->max_parallel > 0) {
-        stagger = u->stagger;
-        max_parallel = u->max_parallel;
-    }
-    free(u->health_check);
-    *u = (steppe_UpdateStrategy){
-        .has_stagger = true,
-        .stagger = stagger,
-        .has_max_parallel = true,
-        .max_parallel = max_parallel,
-        .has_min_healthy_time = true,
-        .has_healthy_deadline = true,
-        .has_progress_deadline = true,
-        .has_canary = true,
-        .has_auto_revert = true,
-        .has_auto_promote = true,
-        .health_check = xstrdup(""),
-    };
-    job->has_update = true;
 }
 
 static void reschedule_merge(steppe_ReschedulePolicy *r, const steppe_ReschedulePolicy *o)
@@ -158,22 +130,6 @@ static void spreads_defaults(steppe_Spread *s, size_t n)
         JOB_DEFAULT(s, weight, 50);
 }
 
-static void port_defaults(steppe_Port *p, size_t n)
-{
-    for (; n > 0; n--, p++)
-        job_string_default(&p->host_network, "default");
-}
-
-static void networks_defaults(steppe_NetworkResource *net, size_t n)
-{
-    for (; n > 0; n--, net++) {
-        job_string_clear(&net->device); /* filled in when a node is chosen */
-        JOB_DEFAULT(net, mbits, 0);
-        port_defaults(net->reserved_ports, net->reserved_ports_count);
-        port_defaults(net->dynamic_ports, net->dynamic_ports_count);
-    }
-}
-
 void job_resources_defaults(steppe_Resources *r)
 {
     size_t i;
@@ -184,11 +140,6 @@ void job_resources_defaults(steppe_Resources *r)
     }
     JOB_DEFAULT(r, cpu, 0);
     JOB_DEFAULT(r, memory_mb, 300);
-    JOB_DEFAULT(r, memory_max_mb, 0);
-    JOB_DEFAULT(r, iops, 0);
-    r->has_disk_mb = true; /* a group's business; never kept here */
-    r->disk_mb = 0;
-    networks_defaults(r->networks, r->networks_count);
     for (i = 0; i < r->devices_count; i++) {
         JOB_DEFAULT(&r->devices[i], count, 1);
         affinities_defaults(r->devices[i].affinities, r->devices[i].affinities_count);
@@ -201,32 +152,11 @@ void job_log_defaults(steppe_LogConfig *l)
     JOB_DEFAULT(l, max_file_size_mb, 10);
 }
 
-static void scaling_target_add(steppe_ScalingPolicy *p, const char *key, const char *value)
+void job_scaling_defaults(steppe_ScalingPolicy *p, int64_t count)
 {
-    p->target = xrealloc(p->target, (p->target_count + 1u) * sizeof(*p->target));
-    p->target[p->target_count].key = xstrdup(key);
-    p->target[p->target_count].value = xstrdup(value ? value : "");
-    p->target_count++;
-}
-
-static void scaling_defaults(steppe_ScalingPolicy *p, const steppe_Job *job, const char *group,
-                             int64_t count)
-{
-    size_t i;
-
     JOB_DEFAULT(p, enabled, true);
     JOB_DEFAULT(p, min, count);
-    JOB_DEFAULT(p, max, -1); /* refused by validation */
     job_string_default(&p->type, "horizontal");
-    job_string_clear(&p->namespace);
-    for (i = 0; i < p->target_count; i++) {
-        free(p->target[i].key);
-        free(p->target[i].value);
-    }
-    p->target_count = 0;
-    scaling_target_add(p, "Group", group);
-    scaling_target_add(p, "Job", job->id);
-    scaling_target_add(p, "Namespace", job->namespace);
 }
 
 /* ---- Tasks ---- */
@@ -257,7 +187,7 @@ static void artifact_defaults(steppe_TaskArtifact *a)
         a->relative_dest = xasprintf("local/%.*s", (int)(end - base), base);
 }
 
-static void upper(char *s)
+void job_upper(char *s)
 {
     for (; s && *s; s++)
         *s = (char)toupper((unsigned char)*s);
@@ -270,7 +200,7 @@ static void template_defaults(steppe_Template *t)
     job_string_default(&t->embedded_tmpl, "");
     job_string_default(&t->change_mode, "restart");
     job_string_default(&t->change_signal, is(t->change_mode, "signal") ? "SIGHUP" : "");
-    upper(t->change_signal);
+    job_upper(t->change_signal);
     JOB_DEFAULT(t, splay, 5 * SEC);
     job_string_default(&t->perms, "0644");
     job_string_default(&t->left_delim, "{{");
@@ -289,7 +219,6 @@ static void vault_defaults(steppe_Vault *v, const char *job_namespace)
     job_string_default(&v->namespace, "");
     job_string_default(&v->change_mode, "restart");
     job_string_default(&v->change_signal, "SIGHUP");
-    upper(v->change_signal);
 }
 
 static void volume_mount_defaults(steppe_VolumeMount *m)
@@ -304,11 +233,9 @@ static void task_maps(steppe_Task *t)
 {
     JOB_SORT_MAP(t->env, t->env_count);
     JOB_SORT_MAP(t->meta, t->meta_count);
-    if (is(t->config, "{}"))
-        job_string_clear(&t->config);
 }
 
-static void task_canonicalize(steppe_Task *t, const steppe_TaskGroup *g, const steppe_Job *job)
+static void task_defaults(steppe_Task *t, const steppe_TaskGroup *g, const steppe_Job *job)
 {
     const struct job_service_owner owner = {job, g, t};
     size_t i;
@@ -316,9 +243,7 @@ static void task_canonicalize(steppe_Task *t, const steppe_TaskGroup *g, const s
     task_maps(t);
     t->has_resources = true;
     job_resources_defaults(&t->resources);
-    JOB_DEFAULT(t, kill_timeout, 5 * SEC);
-    if (t->kill_timeout == 0)
-        t->kill_timeout = 5 * SEC;
+    JOB_DEFAULT(t, kill_timeout, JOB_KILL_TIMEOUT);
     t->has_log_config = true;
     job_log_defaults(&t->log_config);
     for (i = 0; i < t->artifacts_count; i++)
@@ -328,7 +253,7 @@ static void task_canonicalize(steppe_Task *t, const steppe_TaskGroup *g, const s
     for (i = 0; i < t->templates_count; i++)
         template_defaults(&t->templates[i]);
     for (i = 0; i < t->services_count; i++)
-        job_service_canonicalize(&t->services[i], &owner);
+        job_service_defaults(&t->services[i], &owner);
     affinities_defaults(t->affinities, t->affinities_count);
     for (i = 0; i < t->volume_mounts_count; i++)
         volume_mount_defaults(&t->volume_mounts[i]);
@@ -340,32 +265,9 @@ static void task_canonicalize(steppe_Task *t, const steppe_TaskGroup *g, const s
         job_string_default(&t->csi_plugin_config.mount_dir, "/csi");
     restart_merge(&t->restart_policy, &g->restart_policy);
     t->has_restart_policy = true;
-    for (i = 0; i < t->scaling_policies_count; i++)
-        scaling_defaults(&t->scaling_policies[i], job, g->name, 0);
 }
 
 /* ---- Groups ---- */
-
-/* Volumes of a type that we do not know are ignored, not refused. */
-static void volumes_filter(steppe_TaskGroup *g)
-{
-    pb_size_t i, kept = 0;
-
-    for (i = 0; i < g->volumes_count; i++) {
-        steppe_TaskGroup_VolumesEntry *v = &g->volumes[i];
-
-        if (v->has_value && (is(v->value.type, "host") || is(v->value.type, "csi")))
-            g->volumes[kept++] = *v;
-        else
-            pb_release(steppe_TaskGroup_VolumesEntry_fields, v);
-    }
-    g->volumes_count = kept;
-    if (kept == 0) {
-        free(g->volumes);
-        g->volumes = NULL;
-    }
-    JOB_SORT_MAP(g->volumes, g->volumes_count);
-}
 
 static void group_policies(steppe_TaskGroup *g, const steppe_Job *job)
 {
@@ -395,7 +297,7 @@ static void group_policies(steppe_TaskGroup *g, const steppe_Job *job)
     restart_defaults(&g->restart_policy, job->type);
 }
 
-static void group_canonicalize(steppe_TaskGroup *g, const steppe_Job *job)
+static void group_defaults(steppe_TaskGroup *g, const steppe_Job *job)
 {
     const struct job_service_owner owner = {job, g, NULL};
     size_t i;
@@ -409,7 +311,7 @@ static void group_canonicalize(steppe_TaskGroup *g, const steppe_Job *job)
             g->count = (int32_t)MIN(MAX(g->scaling.min, INT32_MIN), INT32_MAX);
     }
     if (g->has_scaling)
-        scaling_defaults(&g->scaling, job, g->name, g->count);
+        job_scaling_defaults(&g->scaling, g->count);
     g->has_ephemeral_disk = true;
     JOB_DEFAULT(&g->ephemeral_disk, sticky, false);
     JOB_DEFAULT(&g->ephemeral_disk, migrate, false);
@@ -420,14 +322,12 @@ static void group_canonicalize(steppe_TaskGroup *g, const steppe_Job *job)
         g->consul.namespace = xstrdup(job->consul_namespace);
     }
     group_policies(g, job);
-    volumes_filter(g);
     spreads_defaults(g->spreads, g->spreads_count);
     affinities_defaults(g->affinities, g->affinities_count);
-    networks_defaults(g->networks, g->networks_count);
     for (i = 0; i < g->services_count; i++)
-        job_service_canonicalize(&g->services[i], &owner);
+        job_service_defaults(&g->services[i], &owner);
     for (i = 0; i < g->tasks_count; i++)
-        task_canonicalize(&g->tasks[i], g, job);
+        task_defaults(&g->tasks[i], g, job);
 }
 
 /* ---- The job ---- */
@@ -456,26 +356,21 @@ static void multiregion_defaults(steppe_Multiregion *m)
     }
 }
 
-void job_canonicalize(steppe_Job *job)
+void job_defaults(steppe_Job *job)
 {
     size_t i;
 
     job_string_default(&job->id, "");
-    if (!job->name && job->id)
-        job->name = xstrdup(job->id);
-    job_string_default(&job->name, "");
-    if (is(job->namespace, ""))
-        job_string_clear(&job->namespace);
+    job_string_default(&job->name, job->id);
     job_string_default(&job->namespace, "default");
     job_string_default(&job->region, "global");
     job_string_default(&job->type, "service");
+    job_string_default(&job->vault_namespace, "");
     JOB_DEFAULT(job, priority, 50);
     JOB_DEFAULT(job, all_at_once, false);
     JOB_SORT_MAP(job->meta, job->meta_count);
     if (job->has_periodic)
         periodic_defaults(&job->periodic);
-    if (job->has_parameterized_job)
-        job_string_default(&job->parameterized_job.payload, "optional");
     if (job->has_multiregion)
         multiregion_defaults(&job->multiregion);
     if (!job->has_update && is(job->type, "service"))
@@ -485,20 +380,23 @@ void job_canonicalize(steppe_Job *job)
     spreads_defaults(job->spreads, job->spreads_count);
     affinities_defaults(job->affinities, job->affinities_count);
     for (i = 0; i < job->task_groups_count; i++)
-        group_canonicalize(&job->task_groups[i], job);
-    update_strip(job);
-    /* merged into the groups, or never stored */
-    job_string_clear(&job->reschedule.delay_function);
-    job->reschedule = (steppe_ReschedulePolicy){0};
-    job_string_clear(&job->migrate.health_check);
-    job->migrate = (steppe_MigrateStrategy){0};
-    job->has_reschedule = job->has_migrate = false;
-    job_string_clear(&job->consul_token);
-    job_string_clear(&job->vault_token);
-    job_string_clear(&job->consul_namespace);
-    job_string_default(&job->vault_namespace, "");
-    /* a registration cannot claim to be another job's child */
-    job_string_clear(&job->nomad_token_id);
-    job_string_clear(&job->parent_id);
-    job->dispatched = false;
+        group_defaults(&job->task_groups[i], job);
+}
+
+void job_api_canonicalize(steppe_Job *job)
+{
+    job_defaults(job);
+    JOB_DEFAULT(job, stop, false);
+    JOB_DEFAULT(job, stable, false);
+    JOB_DEFAULT(job, version, 0);
+    JOB_DEFAULT(job, create_index, 0);
+    JOB_DEFAULT(job, modify_index, 0);
+    JOB_DEFAULT(job, job_modify_index, 0);
+    job_string_default(&job->parent_id, "");
+    job_string_default(&job->consul_token, "");
+    job_string_default(&job->consul_namespace, "");
+    job_string_default(&job->vault_token, "");
+    job_string_default(&job->nomad_token_id, "");
+    job_string_default(&job->status, "");
+    job_string_default(&job->status_description, "");
 }

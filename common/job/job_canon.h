@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/base.h"
+#include "base/clock.h"
 #include "job.pb.h"
 
 /* Sets an `optional` scalar that is unset. */
@@ -27,15 +28,19 @@
 #define JOB_SORT_MAP(entries, n) job_map_sort((entries), (n), sizeof(*(entries)))
 void job_map_sort(void *entries, size_t n, size_t size);
 
-/*
- * An unset string becomes value. Where value is "", set and unset are the same, and unset is the
- * canonical one; else an explicit "" stays, so that a second pass does not replace it.
- */
-void job_string_default(char **s, const char *value);
-void job_string_clear(char **s);
+#define JOB_KILL_TIMEOUT (5 * NS_PER_SEC)
 
+void job_string_default(char **s, const char *value); /* an unset string becomes a copy of value */
+void job_string_plain(char **s); /* "" becomes unset: where both mean the same, one is stored */
+void job_string_clear(char **s);
+void job_upper(char *s);
+
+/* ---- Defaults: what Nomad's client library sets ---- */
+
+void job_defaults(steppe_Job *job);
 void job_resources_defaults(steppe_Resources *r);
 void job_log_defaults(steppe_LogConfig *l);
+void job_scaling_defaults(steppe_ScalingPolicy *p, int64_t count);
 
 /* task is NULL for a group's service. */
 struct job_service_owner {
@@ -43,4 +48,10 @@ struct job_service_owner {
     const steppe_TaskGroup *group;
     const steppe_Task *task;
 };
-void job_service_canonicalize(steppe_Service *s, const struct job_service_owner *owner);
+void job_service_defaults(steppe_Service *s, const struct job_service_owner *owner);
+
+/* ---- What a server does beyond; after the defaults ---- */
+
+void job_service_store(steppe_Service *s, const struct job_service_owner *owner);
+void job_resources_store(steppe_Resources *r);
+void job_config_store(char **config); /* an empty object is none */

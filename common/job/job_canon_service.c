@@ -27,9 +27,13 @@ void job_map_sort(void *entries, size_t n, size_t size)
 
 void job_string_default(char **s, const char *value)
 {
-    if (!*s && *value)
+    if (!*s)
         *s = xstrdup(value);
-    else if (*s && !**s && !*value)
+}
+
+void job_string_plain(char **s)
+{
+    if (*s && !**s)
         job_string_clear(s);
 }
 
@@ -101,29 +105,18 @@ static void check_restart_merge(steppe_ServiceCheck *c, const steppe_Service *s)
         JOB_DEFAULT(&c->check_restart, grace, NS_PER_SEC);
 }
 
-static void check_canonicalize(steppe_ServiceCheck *c, const steppe_Service *s, bool of_task)
+static void check_defaults(steppe_ServiceCheck *c, const steppe_Service *s)
 {
-    job_string_clear(&c->id);
     check_restart_merge(c, s);
     if (!c->on_update && s->on_update)
         c->on_update = xstrdup(s->on_update);
-    if (!c->name)
-        c->name = xasprintf("service: \"%s\" check", text(s->name));
     JOB_SORT_MAP(c->header, c->header_count);
     c->success_before_passing = MAX(c->success_before_passing, 0);
     c->failures_before_critical = MAX(c->failures_before_critical, 0);
-    if (of_task) {
-        c->expose = false;
-        job_string_clear(&c->task_name);
-    } else { /* 1.1.0 loses them here; kept so for equal answers */
-        c->success_before_passing = c->failures_before_critical = 0;
-    }
 }
 
 static void sidecar_task_defaults(steppe_SidecarTask *t)
 {
-    if (t->config && strcmp(t->config, "{}") == 0)
-        job_string_clear(&t->config);
     JOB_SORT_MAP(t->env, t->env_count);
     JOB_SORT_MAP(t->meta, t->meta_count);
     t->has_resources = true;
@@ -142,49 +135,78 @@ static void gateway_defaults(steppe_ConsulGateway *g)
         JOB_DEFAULT(&g->proxy, connect_timeout, 5 * NS_PER_SEC);
         JOB_SORT_MAP(g->proxy.envoy_gateway_bind_addresses,
                      g->proxy.envoy_gateway_bind_addresses_count);
-        for (i = 0; i < g->proxy.envoy_gateway_bind_addresses_count; i++)
-            job_string_clear(&g->proxy.envoy_gateway_bind_addresses[i].value.name);
-        if (g->proxy.config && strcmp(g->proxy.config, "{}") == 0)
-            job_string_clear(&g->proxy.config);
     }
     if (g->has_ingress)
         for (i = 0; i < g->ingress.listeners_count; i++)
             job_string_default(&g->ingress.listeners[i].protocol, "tcp");
 }
 
-static void connect_defaults(steppe_ConsulConnect *c)
+void job_service_defaults(steppe_Service *s, const struct job_service_owner *o)
 {
-    if (c->has_sidecar_service && c->sidecar_service.has_proxy && c->sidecar_service.proxy.config &&
-        strcmp(c->sidecar_service.proxy.config, "{}") == 0)
-        job_string_clear(&c->sidecar_service.proxy.config);
-    if (c->has_sidecar_task)
-        sidecar_task_defaults(&c->sidecar_task);
-    if (c->has_gateway)
-        gateway_defaults(&c->gateway);
+    size_t i;
+
+    if (!s->name && o->task)
+        s->name =
+            xasprintf("%s-%s-%s", text(o->job->name), text(o->group->name), text(o->task->name));
+    else if (!s->name)
+        s->name = xasprintf("%s-%s", text(o->job->name), text(o->group->name));
+    job_string_default(&s->address_mode, "auto");
+    job_string_default(&s->on_update, "require_healthy");
+    JOB_SORT_MAP(s->meta, s->meta_count);
+    JOB_SORT_MAP(s->canary_meta, s->canary_meta_count);
+    if (s->has_connect && s->connect.has_sidecar_task)
+        sidecar_task_defaults(&s->connect.sidecar_task);
+    if (s->has_connect && s->connect.has_gateway)
+        gateway_defaults(&s->connect.gateway);
+    if (s->has_check_restart)
+        JOB_DEFAULT(&s->check_restart, grace, NS_PER_SEC);
+    for (i = 0; i < s->checks_count; i++)
+        check_defaults(&s->checks[i], s);
 }
 
-void job_service_canonicalize(steppe_Service *s, const struct job_service_owner *o)
+/* ---- What a server does beyond ---- */
+
+static void check_store(steppe_ServiceCheck *c, const steppe_Service *s, bool of_task)
+{
+    job_string_clear(&c->id);
+    if (!c->name)
+        c->name = xasprintf("service: \"%s\" check", text(s->name));
+    if (of_task) {
+        c->expose = false;
+        job_string_clear(&c->task_name);
+    } else { /* 1.1.0 loses them here; kept so for equal answers */
+        c->success_before_passing = c->failures_before_critical = 0;
+    }
+}
+
+static void gateway_store(steppe_ConsulGateway *g)
+{
+    size_t i;
+
+    for (i = 0; i < g->proxy.envoy_gateway_bind_addresses_count; i++)
+        job_string_clear(&g->proxy.envoy_gateway_bind_addresses[i].value.name);
+    job_config_store(&g->proxy.config);
+}
+
+void job_service_store(steppe_Service *s, const struct job_service_owner *o)
 {
     size_t i;
 
     job_string_clear(&s->id);
     if (o->task)
         job_string_clear(&s->task_name);
-    if (!s->name && o->task)
-        s->name =
-            xasprintf("%s-%s-%s", text(o->job->name), text(o->group->name), text(o->task->name));
-    else if (!s->name)
-        s->name = xasprintf("%s-%s", text(o->job->name), text(o->group->name));
     name_interpolate(s, o);
-    job_string_default(&s->address_mode, "auto");
-    job_string_default(&s->on_update, "require_healthy");
     job_string_default(&s->namespace, "default");
-    JOB_SORT_MAP(s->meta, s->meta_count);
-    JOB_SORT_MAP(s->canary_meta, s->canary_meta_count);
-    if (s->has_connect)
-        connect_defaults(&s->connect);
+    if (s->has_connect && s->connect.has_sidecar_service)
+        job_config_store(&s->connect.sidecar_service.proxy.config);
+    if (s->has_connect && s->connect.has_sidecar_task) {
+        job_config_store(&s->connect.sidecar_task.config);
+        job_resources_store(&s->connect.sidecar_task.resources);
+    }
+    if (s->has_connect && s->connect.has_gateway)
+        gateway_store(&s->connect.gateway);
     for (i = 0; i < s->checks_count; i++)
-        check_canonicalize(&s->checks[i], s, o->task != NULL);
+        check_store(&s->checks[i], s, o->task != NULL);
     s->has_check_restart = false; /* merged */
     s->check_restart = (steppe_CheckRestart){0};
 }

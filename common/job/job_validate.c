@@ -70,7 +70,7 @@ static void group_in_job_validate(const steppe_Job *job, size_t i, struct job_er
             job_text(g->name), g->count);
 }
 
-static void batch_only_validate(const steppe_Job *job, struct job_errors *e)
+static void batch_only_validate(const steppe_Job *job, job_zone_fn *zone, struct job_errors *e)
 {
     bool batch = job_text_is(job->type, "batch");
     _cleanup_(job_errors_fini) struct job_errors periodic = JOB_ERRORS_INIT;
@@ -80,7 +80,7 @@ static void batch_only_validate(const steppe_Job *job, struct job_errors *e)
     if (job_is_periodic(job) && job->periodic.enabled) {
         if (!batch)
             job_errors_add(e, "Periodic can only be used with \"batch\" scheduler");
-        job_periodic_validate(&job->periodic, &periodic);
+        job_periodic_validate(&job->periodic, zone, &periodic);
         job_errors_nest(e, &periodic, "%s", "");
     }
     if (job_is_parameterized(job)) {
@@ -106,8 +106,8 @@ static void batch_only_validate(const steppe_Job *job, struct job_errors *e)
     }
 }
 
-/* A sidecar lives in its group's own network. */
-static void connect_network_validate(const steppe_TaskGroup *g, struct job_errors *e)
+/* A sidecar lives in its group's own network. False: what is wrong has been said. */
+static bool connect_network_validate(const steppe_TaskGroup *g, struct job_errors *e)
 {
     for (size_t i = 0; i < g->services_count; i++) {
         if (!g->services[i].has_connect || !g->services[i].connect.has_sidecar_service)
@@ -122,22 +122,77 @@ static void connect_network_validate(const steppe_TaskGroup *g, struct job_error
                            JOB_QUOTE(g->networks[0].mode), JOB_QUOTE(g->name));
         else
             continue;
-        return;
+        return false;
     }
+    return true;
 }
 
-bool job_validate(const steppe_Job *job, struct strbuf *error)
+static bool is_exposed(const steppe_Service *s)
 {
-    return job_validate_items(job, error, NULL);
+    for (size_t i = 0; i < s->checks_count; i++)
+        if (s->checks[i].expose)
+            return true;
+    return false;
 }
 
-bool job_validate_items(const steppe_Job *job, struct strbuf *error, struct strbuf *items)
+/* A check is exposed through its service's sidecar. */
+static bool expose_validate(const steppe_TaskGroup *g, struct job_errors *e)
+{
+    bool exposed = false;
+    size_t i, k;
+
+    for (i = 0; i < g->services_count; i++)
+        exposed |= is_exposed(&g->services[i]);
+    if (exposed && g->networks_count != 1) {
+        job_errors_add(e, "group %s must specify one bridge network for exposing service check(s)",
+                       JOB_QUOTE(g->name));
+        return false;
+    }
+    if (exposed && !job_text_is(g->networks[0].mode, "bridge")) {
+        job_errors_add(e, "group %s must use bridge network for exposing service check(s)",
+                       JOB_QUOTE(g->name));
+        return false;
+    }
+    for (i = 0; i < g->services_count; i++)
+        for (k = 0; k < g->services[i].checks_count; k++) {
+            const steppe_Service *s = &g->services[i];
+
+            if (!s->checks[k].expose || (s->has_connect && s->connect.has_sidecar_service))
+                continue;
+            job_errors_add(e, "exposed service check %s->%s->%s requires use of sidecar_proxy",
+                           job_text(g->name), job_text(s->name), job_text(s->checks[k].name));
+            return false;
+        }
+    return true;
+}
+
+/* What Nomad's admission hooks look at before all else; each says one thing only. */
+static void hooks_validate(const steppe_Job *job, struct job_errors *e)
+{
+    size_t i;
+
+    for (i = 0; i < job->task_groups_count; i++)
+        if (!connect_network_validate(&job->task_groups[i], e))
+            break;
+    for (i = 0; i < job->task_groups_count; i++)
+        if (!expose_validate(&job->task_groups[i], e))
+            break;
+}
+
+bool job_validate(const steppe_Job *job, job_zone_fn *zone, struct strbuf *error)
+{
+    return job_validate_items(job, zone, error, NULL);
+}
+
+bool job_validate_items(const steppe_Job *job, job_zone_fn *zone, struct strbuf *error,
+                        struct strbuf *items)
 {
     _cleanup_(job_errors_fini) struct job_errors e = JOB_ERRORS_INIT;
     bool system = job_text_is(job->type, "system");
     size_t i;
 
     e.items = items;
+    hooks_validate(job, &e);
     names_validate(job, &e);
     datacenters_validate(job, &e);
     if (job->task_groups_count == 0)
@@ -154,11 +209,9 @@ bool job_validate_items(const steppe_Job *job, struct strbuf *error, struct strb
         job_errors_nest(&e, &one,
                         "Task group %s validation failed: ", job_text(job->task_groups[i].name));
     }
-    batch_only_validate(job, &e);
-    if (job->has_multiregion)
+    batch_only_validate(job, zone, &e);
+    if (job_is_multiregion(job))
         job_errors_add(&e, "Multiregion jobs are unlicensed.");
-    for (i = 0; i < job->task_groups_count; i++)
-        connect_network_validate(&job->task_groups[i], &e);
     if (job->payload && job->payload->size)
         job_errors_add(&e, "job can't be submitted with a payload, only dispatched");
     if (e.n == 0)

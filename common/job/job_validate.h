@@ -2,6 +2,7 @@
 /* What the files of validation share. Inside common/job only. Each adds what is wrong to e. */
 #pragma once
 
+#include "job.h"
 #include "job.pb.h"
 #include "job_errors.h"
 
@@ -26,7 +27,7 @@ void job_volume_validate(const steppe_VolumeRequest *v, int canaries, struct job
 /* job_validate_reschedule.c */
 void job_reschedule_validate(const steppe_ReschedulePolicy *r, struct job_errors *e);
 /* job_validate_periodic.c */
-void job_periodic_validate(const steppe_PeriodicConfig *p, struct job_errors *e);
+void job_periodic_validate(const steppe_PeriodicConfig *p, job_zone_fn *zone, struct job_errors *e);
 
 /* The lists that jobs, groups, tasks and devices all have, each error as "Constraint N ...". */
 void job_constraints_validate(const steppe_Constraint *c, size_t n, struct job_errors *e);

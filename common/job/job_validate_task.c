@@ -130,6 +130,10 @@ static void checksum_validate(const char *value, struct job_errors *e)
                            (unsigned char)digest[i], digest[i]);
             return;
         }
+    if (n % 2) {
+        job_errors_add(e, "invalid checksum: encoding/hex: odd length hex string");
+        return;
+    }
     for (i = 0; i < ARRAY_LEN(types); i++)
         if (strcmp(types[i].name, type) == 0) {
             if (n != types[i].digits)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/zone.h"
 #include "check_run.h"
 #include "job.json.h"
 #include "json/json.h"
@@ -374,7 +375,7 @@ START_TEST(test_validate)
 
     job_parse(validations[_i].job, &job);
     job_canonicalize(&job);
-    ck_assert_int_eq(job_validate(&job, &error), validations[_i].error == NULL);
+    ck_assert_int_eq(job_validate(&job, zone_check, &error), validations[_i].error == NULL);
     ck_assert_str_eq(error.data ? error.data : "",
                      validations[_i].error ? validations[_i].error : "");
     job_free(&job);

@@ -21,6 +21,7 @@ enum json_flags {
     JSON_VIEW_API = 1 << 0,    /* as `job run -output` prints: unset scalars are null */
     JSON_PRETTY = 1 << 1,      /* four spaces, as MarshalIndent(v, "", "    ") */
     JSON_ESCAPE_HTML = 1 << 2, /* < > & as \u003c \u003e \u0026, as encoding/json does */
+    JSON_DEFAULTS = 1 << 3,    /* in the API view: lists are empty where a server has them so */
 };
 
 /*

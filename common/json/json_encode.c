@@ -194,8 +194,9 @@ static void write_map(struct json_writer *w, const struct json_field *f, const v
 
 static void write_empty(struct json_writer *w, const struct json_field *f)
 {
-    bool brackets = (f->flags & JSON_F_EMPTY) ||
-                    ((f->flags & JSON_F_SERVER_EMPTY) && !(w->flags & JSON_VIEW_API));
+    bool brackets =
+        (f->flags & JSON_F_EMPTY) || ((f->flags & JSON_F_SERVER_EMPTY) &&
+                                      (!(w->flags & JSON_VIEW_API) || (w->flags & JSON_DEFAULTS)));
 
     if (!brackets)
         json_write_lit(w, "null");

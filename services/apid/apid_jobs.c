@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "apid.h"
+#include "base/zone.h"
 #include "hcl/hcl.h"
 #include "job.json.h"
 #include "job/job.h"
@@ -64,7 +65,8 @@ static void whole_error(struct apid_req *r, steppe_Job *job)
         return; /* no list, or all of it */
     job_canonicalize(job);
     job_implied_constraints(job);
-    if (job_validate(job, &errors) || strncmp(errors.data, r->reply.error + n, 256) != 0)
+    if (job_validate(job, zone_check, &errors) ||
+        strncmp(errors.data, r->reply.error + n, 256) != 0)
         return; /* it was another one */
     strbuf_reset(&r->out);
     strbuf_addf(&r->out, "%s%s", mark, errors.data);
@@ -384,9 +386,10 @@ void apid_jobs_parse(struct apid_req *r)
         apid_error(r, 400, "Job spec is empty");
     } else if (parse_hcl(r, req.job_hcl, strlen(req.job_hcl), &job)) {
         if (req.canonicalize)
-            job_canonicalize(&job);
+            job_api_canonicalize(&job);
         if (json_encode(&steppe_Job_json, &job,
-                        (req.canonicalize ? 0 : JSON_VIEW_API) | (apid_pretty(r) ? JSON_PRETTY : 0),
+                        JSON_VIEW_API | (req.canonicalize ? JSON_DEFAULTS : 0) |
+                            (apid_pretty(r) ? JSON_PRETTY : 0),
                         &r->out) < 0)
             apid_error(r, 500, "the job cannot be written as JSON");
         pb_release(steppe_Job_fields, &job);
@@ -408,24 +411,16 @@ static void add_error_items(const struct strbuf *items, struct strbuf *out)
     strbuf_addc(out, ']');
 }
 
-void apid_validate_job(struct apid_req *r)
+static void validate(struct apid_req *r, steppe_Job *job)
 {
     struct strbuf errors = STRBUF_BOUND(1 << 16), warnings = STRBUF_BOUND(1 << 16);
     struct strbuf items = STRBUF_BOUND(1 << 16);
-    steppe_JobRegisterRequest req = {0};
     bool valid;
 
-    if (!decode_body(r, &steppe_JobRegisterRequest_json, &req))
-        return;
-    if (!req.has_job) {
-        apid_error(r, 400, "Job must be specified");
-        pb_release(steppe_JobRegisterRequest_fields, &req);
-        return;
-    }
-    job_canonicalize(&req.job);
-    job_implied_constraints(&req.job);
-    valid = job_validate_items(&req.job, &errors, &items);
-    job_warnings(&req.job, false, &warnings);
+    job_canonicalize(job);
+    job_implied_constraints(job);
+    valid = job_validate_items(job, zone_check, &errors, &items);
+    job_warnings(job, false, &warnings);
     strbuf_adds(&r->out, "{\"DriverConfigValidated\":true,\"ValidationErrors\":");
     if (valid)
         strbuf_adds(&r->out, "null");
@@ -436,8 +431,22 @@ void apid_validate_job(struct apid_req *r)
     strbuf_adds(&r->out, ",\"Warnings\":");
     json_string_encode(warnings.data ? warnings.data : "", warnings.len, 0, &r->out);
     strbuf_addc(&r->out, '}');
-    pb_release(steppe_JobRegisterRequest_fields, &req);
     strbuf_fini(&errors);
     strbuf_fini(&items);
     strbuf_fini(&warnings);
+}
+
+void apid_validate_job(struct apid_req *r)
+{
+    steppe_JobRegisterRequest req = {0};
+
+    if (!decode_body(r, &steppe_JobRegisterRequest_json, &req))
+        return;
+    if (!req.has_job)
+        apid_error(r, 400, "Job must be specified");
+    else if (req.job.namespace && !req.job.namespace[0])
+        apid_error(r, 500, "mismatched request namespace in request: \"default\", \"\"");
+    else
+        validate(r, &req.job);
+    pb_release(steppe_JobRegisterRequest_fields, &req);
 }

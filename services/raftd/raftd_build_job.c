@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/zone.h"
 #include "job/job.h"
 #include "raftd_build.h"
 #include "state/state_config.h"
@@ -100,7 +101,7 @@ static enum built prepare(struct building *b, steppe_Job *job)
     set_text(&job->namespace, b->namespace);
     job_canonicalize(job);
     job_implied_constraints(job);
-    if (!job_validate(job, &errors))
+    if (!job_validate(job, zone_check, &errors))
         built = raftd_build_error(b, 500, "%s", errors.data ? errors.data : "invalid job");
     else
         job_warnings(job, oversubscribes(b->rd), &warnings);

@@ -16,6 +16,7 @@ import itertools
 import json
 import re
 
+import hcl_cases
 import shape
 from steppe import wait_for
 
@@ -183,7 +184,7 @@ def differences(want, got):
 
 # Found good by Nomad 1.1.0 or by us: validated, not run.
 ACCEPTED = {'constraint distinct_hosts', 'hook none', 'template both', 'template signal', 'port no label', 'port mapped mode',
-            'networks', 'network mode', 'volume type', 'dispatch payload', 'dispatch file', 'periodic zone'}
+            'networks', 'network mode', 'volume type', 'dispatch payload', 'dispatch file'}
 
 
 def bad_jobs():
@@ -613,6 +614,12 @@ c:GET /v1/client/gc?node_id=x
         for v1 in (True, False):
             ask('PUT /v1/jobs/parse', {'JobHCL': hcl, 'hclv1': v1})
     ask('PUT /v1/jobs/parse', {'JobHCL': HCL, 'Canonicalize': True, 'hclv1': True})
+    for name, hcl in hcl_cases.files().items():
+        for canonical in (False, True):
+            ask('PUT /v1/jobs/parse', {'JobHCL': hcl, 'Canonicalize': canonical, 'hclv1': name not in hcl_cases.ONLY_HCL2})
+    ask('PUT /v1/jobs', {'Job': job('bad', Type='batch', Update=None, Periodic={
+        'Enabled': True, 'Spec': '61 * * * *', 'SpecType': 'cron', 'TimeZone': 'Mars/Base'})})
+    ask('PUT /v1/validate/job', {'Job': job('bad', Namespace='')})
     ask('PUT /v1/jobs/parse', {'JobHCL': 5})
     ask('POST /v1/jobs/parse', {'JobHCL': HCL, 'hclv1': True})
 
