@@ -270,7 +270,6 @@ static int send_reply(struct request *r, const steppe_Reply *rep, const void *bo
     uint8_t env[WIRE_ENVELOPE_MAX];
     void *zmq = r->req.server->sock->zmq;
     size_t n = wire_reply_encode(rep, env);
-
     int err;
 
     bus_sock_used(r->req.server->sock);
@@ -278,7 +277,7 @@ static int send_reply(struct request *r, const steppe_Reply *rep, const void *bo
     if (zmq_send(zmq, r->identity, r->identity_len, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
         err = -errno;
         if (err == -EAGAIN)
-            log_warn("answer dropped: the peer does not read its answers");
+            log_warn("answer dropped: its asker does not read method=%u", r->req.env.method);
         return err;
     }
     zmq_send(zmq, r->hop_id, sizeof(r->hop_id), ZMQ_SNDMORE | ZMQ_DONTWAIT);

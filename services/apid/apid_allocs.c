@@ -98,7 +98,7 @@ void apid_allocations(struct apid_req *r)
     else if (list_without(body, len, steppe_AllocListStub_task_states_tag, &bare))
         apid_render(r, &steppe_AllocListStub_json, true, bare.data, bare.len);
     else
-        apid_error(r, 500, "the answer cannot be read");
+        apid_error(r, 500, "the server's answer cannot be read");
 }
 
 static void alloc_stop(struct apid_req *r, const char *id)

@@ -146,7 +146,7 @@ static void job_versions(struct apid_req *r, const char *id)
     r->meta = true;
     strbuf_adds(&r->out, "{\"Versions\":");
     if (json_encode_list(&steppe_Job_json, body, len, 0, &r->out) < 0) {
-        apid_error(r, 500, "the answer cannot be read");
+        apid_error(r, 500, "the server's answer cannot be read");
         return;
     }
     strbuf_addf(&r->out, ",\"Diffs\":null,\"Index\":%llu,\"LastContact\":%llu,\"KnownLeader\":%s}",

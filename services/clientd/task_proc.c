@@ -354,7 +354,7 @@ int task_proc_start(const struct driver *d, const struct driver_request *rq, str
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
         r = -errno;
         close(lock);
-        return err_set(e, r, "socketpair: %s", strerror(-r));
+        return err_set(e, r, "cannot make a socket for its taskd: %s", strerror(-r));
     }
     r = spawn(rq, pair[1], lock);
     close(pair[1]);

@@ -178,6 +178,17 @@ static int load_core(struct raftd *rd, struct snap_reader *snap, struct errtext 
     return r < 0 ? err_set(e, r, "cannot read the raft log: %s", strerror(-r)) : 0;
 }
 
+/* What a person can do about a file that is damaged: the error names it. */
+static void add_remedy(const char *dir, struct errtext *e)
+{
+    size_t n = strlen(e->text);
+
+    (void)snprintf(e->text + n, sizeof(e->text) - n,
+                   "; when the region's other servers are well, remove %s: this one gets all of it "
+                   "from them",
+                   dir);
+}
+
 int raftd_boot(struct raftd *rd, struct errtext *e)
 {
     const char *dir = rd->ctx->conf->server.data_dir;
@@ -196,6 +207,8 @@ int raftd_boot(struct raftd *rd, struct errtext *e)
         r = load_core(rd, snap, e);
     if (snap)
         snap_close(snap);
+    if (r == -EBADMSG)
+        add_remedy(dir, e);
     if (r == 0)
         r = raftd_disk_open(rd, e);
     if (r < 0)

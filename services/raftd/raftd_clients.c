@@ -246,7 +246,7 @@ static void on_beat(struct raftd *rd, struct bus_req *req)
     if (wire_decode(steppe_ClientBeat_fields, req->body, req->body_len, &m, sizeof(m), &e) == 0)
         c = idmap_get(&rd->clients->by_number, m.conn);
     if (!c) {
-        bus_req_error(req, 404, false, "no such connection");
+        bus_req_error(req, 404, false, "this server holds no such connection of the node: connect again");
         return;
     }
     c->heard_ns = clock_mono().ns;

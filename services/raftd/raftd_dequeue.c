@@ -245,7 +245,7 @@ static void finish_unref(struct raftd *rd, struct finish *f)
     if (rd->stopping)
         raftd_rpc_stopping(f->req);
     else if (f->lost)
-        bus_req_error(f->req, 500, true, "not all of it was written");
+        bus_req_error(f->req, 500, true, "the update was written in part only: send it again");
     else
         raftd_rpc_answer(rd, f->req, fsm_applied_index(rd->fsm), steppe_EvalFinishResponse_fields,
                          &f->answer);

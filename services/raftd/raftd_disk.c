@@ -206,7 +206,7 @@ static void snapshot_done(uv_work_t *w, int status)
     (void)status;
     d->taking = NULL;
     if (s->err != 0) {
-        log_error("no snapshot: %s; will try again index=%llu", strerror(abs(s->err)),
+        log_error("cannot write a snapshot of the state: %s; will try again index=%llu", strerror(abs(s->err)),
                   (unsigned long long)s->meta.index);
         d->snapshot_retry_ns = clock_mono().ns + SNAPSHOT_RETRY_NS;
         free(s);

@@ -83,7 +83,7 @@ static void reaped(struct raftd *rd, struct raftd_proposal *p, const struct fsm_
 
     (void)p;
     if (result->code != 0)
-        log_error("what is of no use cannot be deleted: %s", result->error);
+        log_error("cannot delete what the collector found, it is found again: %s", result->error);
     if (s)
         s->gc->writing = false;
 }
@@ -111,7 +111,7 @@ static void propose(struct sched_gc *g)
     g->found += g->ids;
     list_free(g);
     if (r < 0) {
-        log_error("what is of no use cannot be deleted: %s", strerror(-r));
+        log_error("cannot delete what the collector found, it is found again: %s", strerror(-r));
         raftd_proposal_fail(g->rd, p, 500, false, "");
         return;
     }

@@ -26,7 +26,7 @@ static int connect_to(const char *path, struct errtext *e)
     memcpy(un.sun_path, path, strlen(path));
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return err_set(e, -errno, "socket: %s", strerror(errno));
+        return err_set(e, -errno, "cannot make a socket: %s", strerror(errno));
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
     if (connect(fd, (const struct sockaddr *)&un, sizeof(un)) < 0) {
         r = -errno;

@@ -381,13 +381,13 @@ int sup_control_open(struct sup *s, struct errtext *e)
     memcpy(un.sun_path, s->socket_path, strlen(s->socket_path));
     s->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (s->listen_fd < 0)
-        return err_set(e, -errno, "control socket: %s", strerror(errno));
+        return err_set(e, -errno, "cannot make the control socket: %s", strerror(errno));
     (void)unlink(s->socket_path); /* the run_dir is locked: it is an old one */
     mask = umask(0177);
     r = bind(s->listen_fd, (const struct sockaddr *)&un, sizeof(un));
     (void)umask(mask);
     if (r < 0 || listen(s->listen_fd, SUP_CONNS_MAX) < 0)
-        return err_set(e, -errno, "control socket %s: %s", s->socket_path, strerror(errno));
+        return err_set(e, -errno, "cannot listen on the control socket %s: %s", s->socket_path, strerror(errno));
     return 0;
 }
 

@@ -99,9 +99,9 @@ static int open_signals(struct sup *s, struct errtext *e)
         sigaddset(&mask, wanted[i]);
     (void)signal(SIGPIPE, SIG_IGN);
     if (sigprocmask(SIG_BLOCK, &mask, &s->old_mask) < 0)
-        return err_set(e, -errno, "signals: %s", strerror(errno));
+        return err_set(e, -errno, "cannot take signals: %s", strerror(errno));
     s->signal_fd = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
-    return s->signal_fd < 0 ? err_set(e, -errno, "signals: %s", strerror(errno)) : 0;
+    return s->signal_fd < 0 ? err_set(e, -errno, "cannot take signals: %s", strerror(errno)) : 0;
 }
 
 int sup_start(struct sup *s, struct errtext *e)

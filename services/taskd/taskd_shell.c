@@ -299,7 +299,7 @@ static int start(struct taskd *t, struct errtext *e)
     if (r < 0)
         return r;
     if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0 || pipe2(exec_pipe, O_CLOEXEC) < 0)
-        return err_set(e, -errno, "pipe: %s", strerror(errno));
+        return err_set(e, -errno, "cannot make a pipe for its output: %s", strerror(errno));
     c.out = out[1];
     c.err = err[1];
     c.report = exec_pipe[1];
