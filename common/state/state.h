@@ -73,9 +73,6 @@ int state_node_list(struct store_txn *t, const char *prefix, bool resources,
  * STATE_E_INVALID. At most 20 ids each. */
 int state_search(struct store_txn *t, const char *ns, const char *prefix, const char *context,
                  struct strbuf *body, struct state_meta *m, struct errtext *e);
-/* The value as it was put. Watch STATE_CONFIGS, name. */
-int state_config_get(struct store_txn *t, const char *name, struct strbuf *body,
-                     struct state_meta *m);
 
 /* ---- for the servers themselves ---- */
 

@@ -9,8 +9,8 @@
 
 /*
  * The schedulers' settings, Nomad's defaults when nobody has set any (then with indexes of 0).
- * Release with pb_release(steppe_SchedulerConfiguration_fields). m as state_config_get(), always
- * found. -errno.
+ * Release with pb_release(steppe_SchedulerConfiguration_fields). m->index: when they were set last;
+ * m->found: always. Watch STATE_CONFIGS, STATE_CONFIG_SCHEDULER. -errno.
  */
 int state_scheduler_config(struct store_txn *t, steppe_SchedulerConfiguration *ret,
                            struct state_meta *m);

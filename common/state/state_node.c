@@ -224,24 +224,6 @@ int state_node_list(struct store_txn *t, const char *prefix, bool resources,
     return state_list_end(r, body);
 }
 
-/* ---- settings ---- */
-
-int state_config_get(struct store_txn *t, const char *name, struct strbuf *body,
-                     struct state_meta *m)
-{
-    struct bytes v;
-    int r = store_get(t, STATE_CONFIGS, bytes_text(name), &v);
-
-    *m = (struct state_meta){0};
-    if (r == STORE_E_NOT_FOUND)
-        return state_table_index(t, STATE_CONFIGS, &m->index);
-    if (r < 0 || v.len < 16)
-        return err_trace(r ? r : -EBADMSG);
-    *m = (struct state_meta){.index = be64_read(v.data + 8), .found = true};
-    strbuf_add(body, v.data + 16, v.len - 16);
-    return state_list_end(0, body);
-}
-
 /* ---- search ---- */
 
 /* What is searched, by Nomad's names; those without a table have no matches yet. */

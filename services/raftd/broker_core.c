@@ -581,17 +581,6 @@ void broker_tick(struct broker *b, int64_t now_ns)
         offer(b, b->delayed.v[0]);
 }
 
-int64_t broker_next_ns(const struct broker *b)
-{
-    int64_t at = INT64_MAX;
-
-    if (b->out.n)
-        at = MIN(at, b->out.v[0]->at_ns);
-    if (b->delayed.n)
-        at = MIN(at, b->delayed.v[0]->at_ns);
-    return at;
-}
-
 const char *broker_failed(struct broker *b)
 {
     struct item *it = b->failed.n ? b->failed.v[0] : NULL;

@@ -105,8 +105,6 @@ size_t broker_give_back_all(struct broker *b, const char *prefix, int64_t now_ns
 
 /* Delays that are over, leases that ended. */
 void broker_tick(struct broker *b, int64_t now_ns);
-/* When broker_tick() has something to do; INT64_MAX: never. */
-int64_t broker_next_ns(const struct broker *b);
 
 /* One that was delivered too often, NULL when there is none: the caller writes it as failed,
  * whereupon broker_forget() ends it here. Each is returned once. */
