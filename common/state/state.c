@@ -77,6 +77,38 @@ int state_list_end(int r, const struct strbuf *body)
     return err_trace(r);
 }
 
+int state_uuid_list(struct store_txn *t, const struct state_uuid_list *l, struct state_meta *m,
+                    struct errtext *e)
+{
+    size_t len_before = l->body->len;
+    struct bytes key, value;
+    struct store_cursor c;
+    struct uuid_prefix p;
+    uint8_t buf[16];
+    int r = uuid_prefix_parse(l->prefix, false, &p, e);
+
+    if (l->page)
+        l->page->more = false;
+    if (r)
+        return r;
+    m->found = true;
+    r = state_table_index(t, l->table, &m->index);
+    if (r || strcmp(p.text, "none") == 0)
+        return r;
+    r = store_scan(t, l->table, uuid_prefix_bytes(&p, buf), &c);
+    if (r == 0)
+        r = state_list_start(&c, l->page, &key, &value);
+    for (; r == 0; r = store_next(&c, &key, &value)) {
+        if (state_list_full(l->page, len_before, l->body, key))
+            break;
+        r = l->fn(l->user, key, value);
+        if (r)
+            break;
+    }
+    store_scan_end(&c);
+    return state_list_end(r, l->body);
+}
+
 int state_list_start(struct store_cursor *c, const struct state_page *page, struct bytes *key,
                      struct bytes *value)
 {

@@ -395,44 +395,37 @@ int state_allocs_get(struct store_txn *t, char *const *ids, size_t n, struct str
     return r ? r : state_list_end(0, body);
 }
 
+/* A list of stubs, of one namespace or (data NULL) of all. */
+struct ns_stubs {
+    struct stub_list list;
+    struct store_txn *t;
+    struct bytes ns;
+};
+
+static int add_ns_stub(void *user, struct bytes key, struct bytes value)
+{
+    struct ns_stubs *l = user;
+    struct state_alloc a;
+    int r = key.len == 16 ? state_alloc_read16(l->t, key.data, &a) : -EBADMSG;
+
+    (void)value;
+    if (r == 0 && (!l->ns.data || bytes_eq(a.view.text[T(namespace)], l->ns)))
+        r = add_stub(&l->list, &a);
+    return r;
+}
+
 int state_alloc_list(struct store_txn *t, const char *ns, const char *prefix, bool resources,
                      struct state_page *page, struct strbuf *body, struct state_meta *m,
                      struct errtext *e)
 {
-    struct stub_list l = {.jobs = {.t = t}, .body = body, .resources = resources};
-    struct bytes key, value, want = bytes_text(*ns ? ns : "default");
-    bool all = strcmp(ns, "*") == 0;
-    size_t len_before = body->len;
-    struct store_cursor c;
-    struct uuid_prefix p;
-    uint8_t buf[16];
-    int r = uuid_prefix_parse(prefix, false, &p, e);
+    struct ns_stubs l = {.list = {.jobs = {.t = t}, .body = body, .resources = resources},
+                         .t = t,
+                         .ns = state_list_ns(ns)};
+    const struct state_uuid_list list = {STATE_ALLOCS, prefix, page, body, add_ns_stub, &l};
+    int r = state_uuid_list(t, &list, m, e);
 
-    if (page)
-        page->more = false;
-    if (r)
-        return err_prefix(e, r, "alloc lookup failed: index error");
-    m->found = true;
-    r = state_table_index(t, STATE_ALLOCS, &m->index);
-    if (r || strcmp(p.text, "none") == 0)
-        return r;
-    r = store_scan(t, STATE_ALLOCS, uuid_prefix_bytes(&p, buf), &c);
-    if (r == 0)
-        r = state_list_start(&c, page, &key, &value);
-    for (; r == 0; r = store_next(&c, &key, &value)) {
-        struct state_alloc a;
-
-        if (state_list_full(page, len_before, body, key))
-            break;
-        r = key.len == 16 ? state_alloc_read16(t, key.data, &a) : -EBADMSG;
-        if (r == 0 && (all || bytes_eq(a.view.text[T(namespace)], want)))
-            r = add_stub(&l, &a);
-        if (r)
-            break;
-    }
-    store_scan_end(&c);
-    strbuf_fini(&l.one);
-    return state_list_end(r, body);
+    strbuf_fini(&l.list.one);
+    return r == STATE_E_INVALID ? err_prefix(e, r, "alloc lookup failed: index error") : r;
 }
 
 /* ---- by an index ---- */

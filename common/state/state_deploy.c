@@ -55,42 +55,33 @@ int state_deployment_get(struct store_txn *t, const char *id, struct strbuf *bod
     return state_list_end(0, body);
 }
 
+/* A list of one namespace or (data NULL) of all. */
+struct ns_list {
+    struct strbuf *body;
+    struct bytes ns;
+};
+
+static int add_ns_row(void *user, struct bytes key, struct bytes value)
+{
+    struct ns_list *l = user;
+    struct deployment_row d;
+    int r = row_read(value, &d);
+
+    (void)key;
+    if (r == 0 && (!l->ns.data || bytes_eq(d.namespace, l->ns)))
+        row_bytes(l->body, steppe_DeploymentListResponse_deployments_tag, value);
+    return r;
+}
+
 int state_deployment_list(struct store_txn *t, const char *ns, const char *prefix,
                           struct state_page *page, struct strbuf *body, struct state_meta *m,
                           struct errtext *e)
 {
-    bool all = strcmp(ns, "*") == 0;
-    struct bytes key, value, want = bytes_text(*ns ? ns : "default");
-    size_t len_before = body->len;
-    struct store_cursor c;
-    struct uuid_prefix p;
-    uint8_t buf[16];
-    int r = uuid_prefix_parse(prefix, false, &p, e);
+    struct ns_list l = {body, state_list_ns(ns)};
+    const struct state_uuid_list list = {STATE_DEPLOYMENTS, prefix, page, body, add_ns_row, &l};
+    int r = state_uuid_list(t, &list, m, e);
 
-    if (page)
-        page->more = false;
-    if (r)
-        return err_prefix(e, r, "index error");
-    m->found = true;
-    r = state_table_index(t, STATE_DEPLOYMENTS, &m->index);
-    if (r || strcmp(p.text, "none") == 0)
-        return r;
-    r = store_scan(t, STATE_DEPLOYMENTS, uuid_prefix_bytes(&p, buf), &c);
-    if (r == 0)
-        r = state_list_start(&c, page, &key, &value);
-    for (; r == 0; r = store_next(&c, &key, &value)) {
-        struct deployment_row d;
-
-        if (state_list_full(page, len_before, body, key))
-            break;
-        r = row_read(value, &d);
-        if (r)
-            break;
-        if (all || bytes_eq(d.namespace, want))
-            row_bytes(body, steppe_DeploymentListResponse_deployments_tag, value);
-    }
-    store_scan_end(&c);
-    return state_list_end(r, body);
+    return r == STATE_E_INVALID ? err_prefix(e, r, "index error") : r;
 }
 
 /* Calls fn for each deployment of the job, the oldest first. */

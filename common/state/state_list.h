@@ -2,6 +2,8 @@
 /* What the queries share: paging, and Nomad's rules for UUIDs and their prefixes. Internal. */
 #pragma once
 
+#include <string.h>
+
 #include "base/prng.h"
 #include "state/state.h"
 
@@ -27,3 +29,25 @@ bool state_list_full(struct state_page *page, size_t len_before, const struct st
                      struct bytes key);
 /* The end of the table is success; a body over its bound is -EMSGSIZE. */
 int state_list_end(int r, const struct strbuf *body);
+
+/* The namespace that a list is of: data NULL when of all ("*"); "" is the default one. */
+static inline struct bytes state_list_ns(const char *ns)
+{
+    return strcmp(ns, "*") == 0 ? (struct bytes){0} : bytes_text(*ns ? ns : "default");
+}
+
+/*
+ * Part of a list: the rows of a table with UUIDs (16 bytes) as keys, of those that begin with the
+ * prefix. fn appends what it wants of a row to body, or returns -errno, which ends the list.
+ * STATE_E_INVALID with its text in *e for a bad prefix.
+ */
+struct state_uuid_list {
+    enum state_table table;
+    const char *prefix;
+    struct state_page *page; /* may be NULL */
+    const struct strbuf *body;
+    int (*fn)(void *user, struct bytes key, struct bytes value);
+    void *user;
+};
+int state_uuid_list(struct store_txn *t, const struct state_uuid_list *l, struct state_meta *m,
+                    struct errtext *e);

@@ -10,12 +10,11 @@ struct kept {
     uint64_t id_hash, key_hash;
     char id[37];
     char *namespace, *job_id;
-    char node_id[37]; /* of a system job's evaluation for one node, or "" */
     bool escaped, failed_plans;
-    uint64_t snapshot_index;  /* the state that it was made from */
-    uint64_t age_index;       /* of two, the one with the larger is the newer */
-    char **eligible, **unfit; /* classes, sorted */
-    size_t eligible_n, unfit_n;
+    uint64_t snapshot_index; /* the state that it was made from */
+    uint64_t age_index;      /* of two, the one with the larger is the newer */
+    char **unfit;            /* classes, sorted */
+    size_t unfit_n;
 };
 
 struct class_index {
@@ -34,17 +33,11 @@ struct blocked {
     void *user;
     struct chains by_id, by_key;
     struct kept *first;
-    size_t n, escaped_n, per_node_n; /* per_node_n: those of system jobs for one node */
-    struct class_index *classes;     /* sorted by name */
+    size_t n, escaped_n;
+    struct class_index *classes; /* sorted by name */
     size_t classes_n, classes_cap;
     uint64_t last_index;      /* of any unblock */
     uint64_t forgotten_index; /* unblocks of classes that are not remembered, up to here */
-    struct node_index {
-        char id[37];
-        uint64_t index;
-    } nodes[256]; /* the last ones, a ring */
-    unsigned nodes_at;
-    uint64_t nodes_forgotten; /* nodes that are not in the ring any more, up to here */
 };
 
 static uint64_t hash_text(uint64_t h, const char *s)
@@ -63,11 +56,8 @@ static uint64_t key_hash(const char *ns, const char *job)
 
 static void kept_free(struct kept *k)
 {
-    for (size_t i = 0; i < k->eligible_n; i++)
-        free(k->eligible[i]);
     for (size_t i = 0; i < k->unfit_n; i++)
         free(k->unfit[i]);
-    free(k->eligible);
     free(k->unfit);
     free(k->namespace);
     free(k->job_id);
@@ -108,15 +98,13 @@ static struct kept *find_id(const struct blocked *b, const char *id)
     return k;
 }
 
-/* node NULL: any. */
-static struct kept *find_key(const struct blocked *b, const char *ns, const char *job,
-                             const char *node)
+static struct kept *find_key(const struct blocked *b, const char *ns, const char *job)
 {
     uint64_t hash = key_hash(ns, job);
     struct kept *k = b->by_key.cap ? b->by_key.v[hash & (b->by_key.cap - 1)] : NULL;
 
-    while (k && (k->key_hash != hash || strcmp(k->job_id, job) != 0 ||
-                 strcmp(k->namespace, ns) != 0 || (node && strcmp(k->node_id, node) != 0)))
+    while (k &&
+           (k->key_hash != hash || strcmp(k->job_id, job) != 0 || strcmp(k->namespace, ns) != 0))
         k = k->next_key;
     return k;
 }
@@ -140,7 +128,6 @@ static void unlink_kept(struct blocked *b, struct kept *k)
         k->next->prev = k->prev;
     b->n--;
     b->escaped_n -= k->escaped;
-    b->per_node_n -= k->node_id[0] != 0;
 }
 
 static void drop(struct blocked *b, struct kept *k)
@@ -182,7 +169,7 @@ void blocked_flush(struct blocked *b)
 
 void blocked_start(struct blocked *b, uint64_t index)
 {
-    b->last_index = b->forgotten_index = b->nodes_forgotten = index;
+    b->last_index = b->forgotten_index = index;
 }
 
 struct blocked *blocked_free(struct blocked *b)
@@ -216,19 +203,15 @@ static bool has_class(char *const *v, size_t n, const char *name)
     return n && bsearch(&name, v, n, sizeof(*v), cmp_text) != NULL;
 }
 
-static void copy_classes(struct kept *k, const steppe_Evaluation *ev)
+static void copy_unfit(struct kept *k, const steppe_Evaluation *ev)
 {
-    k->eligible = xcalloc((size_t)ev->class_eligibility_count + 1, sizeof(char *));
     k->unfit = xcalloc((size_t)ev->class_eligibility_count + 1, sizeof(char *));
     for (pb_size_t i = 0; i < ev->class_eligibility_count; i++) {
-        char *name = xstrdup(ev->class_eligibility[i].key ? ev->class_eligibility[i].key : "");
+        const char *name = ev->class_eligibility[i].key;
 
-        if (ev->class_eligibility[i].value)
-            k->eligible[k->eligible_n++] = name;
-        else
-            k->unfit[k->unfit_n++] = name;
+        if (!ev->class_eligibility[i].value)
+            k->unfit[k->unfit_n++] = xstrdup(name ? name : "");
     }
-    qsort(k->eligible, k->eligible_n, sizeof(char *), cmp_text);
     qsort(k->unfit, k->unfit_n, sizeof(char *), cmp_text);
 }
 
@@ -286,13 +269,6 @@ static void class_note(struct blocked *b, const char *name, uint64_t index, int6
 /* A class that it could use was woken after the state that it was made from. */
 static bool missed(const struct blocked *b, const struct kept *k)
 {
-    if (k->node_id[0]) {
-        for (unsigned i = 0; i < ARRAY_LEN(b->nodes); i++) {
-            if (b->nodes[i].index > k->snapshot_index && strcmp(b->nodes[i].id, k->node_id) == 0)
-                return true;
-        }
-        return b->nodes_forgotten > k->snapshot_index;
-    }
     if (b->last_index <= k->snapshot_index)
         return false;
     if (k->escaped || b->forgotten_index > k->snapshot_index)
@@ -307,11 +283,6 @@ static bool missed(const struct blocked *b, const struct kept *k)
 
 /* ---- in and out ---- */
 
-static bool is_system_node(const steppe_Evaluation *ev)
-{
-    return ev->type && strcmp(ev->type, "system") == 0 && ev->node_id && ev->node_id[0];
-}
-
 static struct kept *kept_new(const steppe_Evaluation *ev)
 {
     struct kept *k = xcalloc(1, sizeof(*k));
@@ -319,15 +290,13 @@ static struct kept *kept_new(const steppe_Evaluation *ev)
     (void)snprintf(k->id, sizeof(k->id), "%s", ev->id ? ev->id : "");
     k->namespace = xstrdup(ev->namespace ? ev->namespace : "");
     k->job_id = xstrdup(ev->job_id ? ev->job_id : "");
-    if (is_system_node(ev))
-        (void)snprintf(k->node_id, sizeof(k->node_id), "%s", ev->node_id);
     k->id_hash = hash_text(1, k->id);
     k->key_hash = key_hash(k->namespace, k->job_id);
     k->escaped = ev->escaped_computed_class;
     k->failed_plans = ev->triggered_by && strcmp(ev->triggered_by, "max-plan-attempts") == 0;
     k->snapshot_index = ev->snapshot_index;
     k->age_index = MAX(ev->snapshot_index, ev->create_index);
-    copy_classes(k, ev);
+    copy_unfit(k, ev);
     return k;
 }
 
@@ -339,7 +308,7 @@ enum blocked_result blocked_add(struct blocked *b, const steppe_Evaluation *ev, 
     if (ev->id && find_id(b, ev->id))
         return BLOCKED_KEPT;
     k = kept_new(ev);
-    other = find_key(b, k->namespace, k->job_id, k->node_id);
+    other = find_key(b, k->namespace, k->job_id);
     if (other && other->age_index > k->age_index) {
         memcpy(ret_dup, k->id, sizeof(k->id));
         kept_free(k);
@@ -362,7 +331,6 @@ enum blocked_result blocked_add(struct blocked *b, const steppe_Evaluation *ev, 
     chain_in(b, k);
     b->n++;
     b->escaped_n += k->escaped;
-    b->per_node_n += k->node_id[0] != 0;
     return BLOCKED_KEPT;
 }
 
@@ -374,15 +342,12 @@ void blocked_remove(struct blocked *b, const char *eval_id)
         drop(b, k);
 }
 
-void blocked_untrack(struct blocked *b, const char *ns, const char *job_id, char ret_id[37])
+void blocked_untrack(struct blocked *b, const char *ns, const char *job_id)
 {
-    struct kept *k = find_key(b, ns, job_id, NULL);
+    struct kept *k = find_key(b, ns, job_id);
 
-    ret_id[0] = 0;
-    if (!k)
-        return;
-    memcpy(ret_id, k->id, sizeof(k->id));
-    drop(b, k);
+    if (k)
+        drop(b, k);
 }
 
 /* ---- waking ---- */
@@ -395,22 +360,7 @@ void blocked_unblock(struct blocked *b, const char *computed_class, uint64_t ind
     b->last_index = MAX(b->last_index, index);
     for (k = b->first; k; k = next) {
         next = k->next;
-        if (!k->node_id[0] && (k->escaped || !has_class(k->unfit, k->unfit_n, computed_class)))
-            wake(b, k);
-    }
-}
-
-void blocked_unblock_node(struct blocked *b, const char *node_id, uint64_t index)
-{
-    struct node_index *slot = &b->nodes[b->nodes_at++ % ARRAY_LEN(b->nodes)];
-    struct kept *k, *next;
-
-    b->nodes_forgotten = MAX(b->nodes_forgotten, slot->index);
-    (void)snprintf(slot->id, sizeof(slot->id), "%s", node_id);
-    slot->index = index;
-    for (k = b->per_node_n ? b->first : NULL; k; k = next) {
-        next = k->next;
-        if (k->node_id[0] && strcmp(k->node_id, node_id) == 0)
+        if (k->escaped || !has_class(k->unfit, k->unfit_n, computed_class))
             wake(b, k);
     }
 }

@@ -4,22 +4,22 @@
  * The leader's, in memory only. Pure: no I/O, no clock; time comes in.
  *
  * An evaluation wakes when a node of a class comes (or gets room) that it has not found unfit, or
- * of any class when it could not judge by classes ("escaped"). A system job's evaluation for one
- * node wakes for that node only. Since what happens goes on while a scheduler thinks, the last
- * index at which each class was woken is remembered: an evaluation made from an older state than
- * that is not kept, it goes again at once.
+ * of any class when it could not judge by classes ("escaped"). Since what happens goes on while a
+ * scheduler thinks, the last index at which each class was woken is remembered: an evaluation made
+ * from an older state than that is not kept, it goes again at once.
  *
- * One per job (a system job: per job and node). Of two the newer one stays; the other is a
- * duplicate, to be written as canceled.
+ * One per job (Nomad has one for each node of a system job, which then misses room on others). Of
+ * two the newer one stays; the other is a duplicate, to be written as canceled.
  */
 #pragma once
 
 #include "base/base.h"
 #include "job.pb.h"
 
-#define BLOCKED_MAX         (1u << 20)
-#define BLOCKED_CLASSES_MAX 65536 /* remembered; over it the oldest go, and what they mean to all  \
-                                   */
+#define BLOCKED_MAX (1u << 20)
+#define BLOCKED_CLASSES_MAX                                                                        \
+    65536 /* remembered; over it the oldest go, and what they mean to all                          \
+           */
 #define BLOCKED_FORGET_NS (INT64_C(900) * 1000000000) /* as Nomad: 15 minutes */
 
 struct blocked;
@@ -47,14 +47,11 @@ enum blocked_result {
 enum blocked_result blocked_add(struct blocked *b, const steppe_Evaluation *ev, char ret_dup[37]);
 /* It ended or was deleted. */
 void blocked_remove(struct blocked *b, const char *eval_id);
-/* The job's evaluations have nothing to wait for: it is stopped, purged, or all placed. *ret_id: ""
- * or the one that was there (not of system jobs' nodes; call again until ""). */
-void blocked_untrack(struct blocked *b, const char *ns, const char *job_id, char ret_id[37]);
+/* The job's evaluation has nothing to wait for: the job is stopped or purged. */
+void blocked_untrack(struct blocked *b, const char *ns, const char *job_id);
 
 /* A class has (more) room, as of index: a node came, or an allocation on one ended. */
 void blocked_unblock(struct blocked *b, const char *computed_class, uint64_t index, int64_t now_ns);
-/* Same for what system jobs want of this very node. */
-void blocked_unblock_node(struct blocked *b, const char *node_id, uint64_t index);
 /* Those that blocked because their plans were refused too often: every 60 s. */
 void blocked_unblock_failed(struct blocked *b);
 /* Forgets what happened longer ago than any scheduler thinks. */

@@ -167,7 +167,7 @@ static void eval_changed(struct raftd_sched *s, const struct fsm_change *c)
 static void on_change(void *user, const struct fsm_change *c)
 {
     struct raftd_sched *s = user;
-    char ns[STATE_NAMESPACE_LEN_MAX + 1], job[STATE_JOB_ID_LEN_MAX + 1], id[37];
+    char ns[STATE_NAMESPACE_LEN_MAX + 1], job[STATE_JOB_ID_LEN_MAX + 1];
 
     switch (c->kind) {
     case FSM_CHANGE_EVAL:
@@ -191,9 +191,8 @@ static void on_change(void *user, const struct fsm_change *c)
         (void)snprintf(ns, sizeof(ns), "%.*s", (int)c->namespace.len,
                        (const char *)c->namespace.data);
         (void)snprintf(job, sizeof(job), "%.*s", (int)c->job_id.len, (const char *)c->job_id.data);
-        do /* the stop's own evaluation cancels them in the state */
-            blocked_untrack(s->blocked, ns, job, id);
-        while (id[0]);
+        blocked_untrack(s->blocked, ns,
+                        job); /* the stop's own evaluation cancels it in the state */
         break;
     case FSM_CHANGE_CONFIG:
         break;
@@ -243,7 +242,6 @@ static void spread_room(struct raftd_sched *s)
     id_list_unique(&s->room);
     for (size_t i = 0; i < s->room.n; i++) {
         class_of(t, s->room.v[i], class, sizeof(class));
-        blocked_unblock_node(s->blocked, s->room.v[i], s->room_index);
         if (first_of(seen, &n, class))
             blocked_unblock(s->blocked, class, s->room_index, sched_now());
     }

@@ -79,10 +79,9 @@ START_TEST(one_per_job)
     ck_assert_int_eq(add("d", "other", 11), BLOCKED_KEPT);
     ck_assert_str_eq(twin, "");
     ck_assert_uint_eq(blocked_count(b), 2);
-    blocked_untrack(b, "default", "j", twin);
-    ck_assert_str_eq(twin, "b");
-    blocked_untrack(b, "default", "j", twin);
-    ck_assert_str_eq(twin, "");
+    blocked_untrack(b, "default", "j");
+    ck_assert_uint_eq(blocked_count(b), 1);
+    blocked_untrack(b, "default", "j"); /* no more */
     blocked_remove(b, "d");
     blocked_remove(b, "d");
     ck_assert_uint_eq(blocked_count(b), 0);
@@ -135,38 +134,6 @@ START_TEST(new_leader)
 }
 END_TEST
 
-START_TEST(system_nodes)
-{
-    steppe_Evaluation ev = {.id = (char *)"a",
-                            .job_id = (char *)"j",
-                            .type = (char *)"system",
-                            .node_id = (char *)"n1",
-                            .snapshot_index = 10};
-
-    ck_assert_int_eq(blocked_add(b, &ev, twin), BLOCKED_KEPT);
-    ev.id = (char *)"b";
-    ev.node_id = (char *)"n2";
-    ck_assert_int_eq(blocked_add(b, &ev, twin), BLOCKED_KEPT);
-    ck_assert_str_eq(twin, "");
-    blocked_unblock(b, "any", 11, 0);
-    ck_assert_str_eq(woken, "");
-    blocked_unblock_node(b, "n2", 12);
-    ck_assert_str_eq(woken, "b");
-    ev.id = (char *)"c";
-    ck_assert_int_eq(blocked_add(b, &ev, twin), BLOCKED_WOKEN); /* the node changed since 10 */
-    for (unsigned i = 0; i < 300; i++) {                        /* more than are remembered */
-        char id[37];
-
-        (void)snprintf(id, sizeof(id), "m%u", i);
-        blocked_unblock_node(b, id, 13);
-    }
-    ev.id = (char *)"d";
-    ck_assert_int_eq(blocked_add(b, &ev, twin), BLOCKED_WOKEN); /* rather once too often */
-    ev.snapshot_index = 13;
-    ck_assert_int_eq(blocked_add(b, &ev, twin), BLOCKED_KEPT);
-}
-END_TEST
-
 START_TEST(failed_plans)
 {
     steppe_Evaluation ev = {
@@ -210,7 +177,6 @@ int main(void)
     tcase_add_test(t, missed_before_it_was_written);
     tcase_add_test(t, pruned);
     tcase_add_test(t, new_leader);
-    tcase_add_test(t, system_nodes);
     tcase_add_test(t, failed_plans);
     tcase_add_test(t, many);
     return check_run("blocked_core", t, NULL);

@@ -199,6 +199,22 @@ void world_load(struct world *w)
     w->in.allocs_n = w->allocs_n;
 }
 
+void world_new_version(struct world *w)
+{
+    w->before = w->job;
+    w->before.task_groups = w->groups_before;
+    memcpy(w->groups_before, w->groups, sizeof(w->groups));
+    memcpy(w->tasks_before, w->tasks, sizeof(w->tasks));
+    for (size_t i = 0; i < ARRAY_LEN(w->groups); i++)
+        w->groups_before[i].tasks = w->tasks_before[i];
+    for (size_t i = 0; i < w->allocs_n; i++) {
+        w->allocs[i].job = &w->before;
+        w->allocs[i].tg = sched_job_group(&w->before, w->allocs[i].group);
+    }
+    w->job.version++;
+    w->job.modify_index++;
+}
+
 void world_other(struct world *w, unsigned id, unsigned node, int priority, struct image_use use)
 {
     struct image_who who = {.namespace = "default",

@@ -22,6 +22,9 @@ struct world {
     steppe_Job job;
     steppe_TaskGroup groups[4];
     steppe_Task tasks[4][2];
+    steppe_Job before; /* as it was, see world_new_version() */
+    steppe_TaskGroup groups_before[4];
+    steppe_Task tasks_before[4][2];
     char *dcs[2];
     steppe_Evaluation eval;
     struct sched_alloc allocs[64];
@@ -56,6 +59,9 @@ steppe_Allocation *world_alloc(struct world *w, unsigned id, const char *group, 
 /* After changes to allocations by their pointers: encodes them and reads them as the state would.
  */
 void world_load(struct world *w);
+/* After world_load(): the allocations stay those of the job as it is now, and the job, which may be
+ * changed then, becomes a newer version. */
+void world_new_version(struct world *w);
 /* An allocation of another job, in the image only. */
 void world_other(struct world *w, unsigned id, unsigned node, int priority, struct image_use use);
 

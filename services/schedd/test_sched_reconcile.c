@@ -366,26 +366,6 @@ END_TEST
 
 /* ---- changes ---- */
 
-static steppe_Job before;
-static steppe_TaskGroup before_group;
-static steppe_Task before_task;
-
-/* The job as it was when its allocations were placed. */
-static void keep_version(void)
-{
-    before = w.job;
-    before_group = w.groups[0];
-    before_task = w.tasks[0][0];
-    before_group.tasks = &before_task;
-    before.task_groups = &before_group;
-    for (size_t i = 0; i < w.allocs_n; i++) {
-        w.allocs[i].job = &before;
-        w.allocs[i].tg = &before_group;
-    }
-    w.job.version++;
-    w.job.modify_index++;
-}
-
 START_TEST(test_in_place)
 {
     static steppe_Constraint c = {(char *)"${node.datacenter}", (char *)"dc1", (char *)"="};
@@ -394,7 +374,7 @@ START_TEST(test_in_place)
     (void)world_group(&w, "g", 3);
     running("g", 2);
     world_load(&w);
-    keep_version();
+    world_new_version(&w);
     w.groups[0].constraints = &c; /* a constraint that its node meets: needs no new task */
     w.groups[0].constraints_count = 1;
     world_run(&w);
@@ -428,7 +408,7 @@ START_TEST(test_destructive)
     (void)world_group(&w, "g", 2);
     running("g", 2);
     world_load(&w);
-    keep_version();
+    world_new_version(&w);
     w.tasks[0][0].resources.cpu = 600;
     world_run(&w);
     ck_assert_uint_eq(stops("alloc is being updated due to job update"), 2);
@@ -455,7 +435,7 @@ START_TEST(test_destructive_on_a_full_node)
         (void)world_alloc(&w, i, "g", (int)i - 1, 1);
     }
     world_load(&w);
-    keep_version();
+    world_new_version(&w);
     w.tasks[0][0].user = (char *)"somebody";
     world_run(&w);
     ck_assert_uint_eq(w.plan.place_count, 8);
@@ -480,10 +460,10 @@ START_TEST(test_what_is_destructive)
 
 #define CASE(change, undo, want)                                                                   \
     do {                                                                                           \
-        keep_version();                                                                            \
+        world_new_version(&w);                                                                     \
         change;                                                                                    \
-        ck_assert_msg(sched_group_changed(&w.job, &before, "g") == (want), "%s", #change);         \
-        ck_assert_msg(sched_group_changed(&before, &w.job, "g") == (want), "%s", #change);         \
+        ck_assert_msg(sched_group_changed(&w.job, &w.before, "g") == (want), "%s", #change);       \
+        ck_assert_msg(sched_group_changed(&w.before, &w.job, "g") == (want), "%s", #change);       \
         undo;                                                                                      \
     } while (0)
 
@@ -665,7 +645,7 @@ START_TEST(test_batch_new_version)
     end_alloc(&w.alloc_msgs[0], false);
     end_alloc(&w.alloc_msgs[1], false);
     world_load(&w);
-    keep_version();
+    world_new_version(&w);
     world_run(&w);
     ck_assert_uint_eq(w.plan.place_count, 2);
 }

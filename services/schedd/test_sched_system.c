@@ -173,25 +173,12 @@ END_TEST
 
 /* ---- changes ---- */
 
-static steppe_Job before;
-static steppe_TaskGroup before_group;
-static steppe_Task before_task;
-
 static void four_of_the_old_version(void)
 {
     for (unsigned i = 1; i <= 4; i++)
         (void)there(i, i);
     world_load(&w);
-    before = w.job;
-    before_group = w.groups[0];
-    before_task = w.tasks[0][0];
-    before_group.tasks = &before_task;
-    before.task_groups = &before_group;
-    for (size_t i = 0; i < w.allocs_n; i++) {
-        w.allocs[i].job = &before;
-        w.allocs[i].tg = &before_group;
-    }
-    w.job.version++;
+    world_new_version(&w);
 }
 
 START_TEST(test_rolling_update)
