@@ -296,20 +296,22 @@ static void reject(struct check *c, const struct item *it)
 
 /* ---- preempted jobs ---- */
 
-/* Whose allocation is it? Asked before it is stopped. */
-static void note_preempted(struct check *c, const struct item *it, struct plan_job *jobs, size_t *n)
+/* Whose allocation is it? Asked before it is stopped. False: there is no room for one more job. */
+static bool note_preempted(struct check *c, const struct item *it, struct plan_job *jobs, size_t *n)
 {
     const struct image_alloc *a = image_alloc_find(c->im, &it->id);
     const struct image_job *j = a ? image_job_at(c->im, a->job) : NULL;
 
     if (!j)
-        return;
+        return true;
     for (size_t i = 0; i < *n; i++) {
         if (strcmp(jobs[i].id, j->id) == 0 && strcmp(jobs[i].namespace, j->namespace) == 0)
-            return;
+            return true;
     }
-    if (*n < PLAN_PREEMPTED_MAX)
-        jobs[(*n)++] = (struct plan_job){xstrdup(j->namespace), xstrdup(j->id)};
+    if (*n == PLAN_PREEMPTED_MAX)
+        return false;
+    jobs[(*n)++] = (struct plan_job){xstrdup(j->namespace), xstrdup(j->id)};
+    return true;
 }
 
 static void jobs_cut(struct plan_verdict *v, size_t n)
@@ -337,17 +339,18 @@ static size_t run_of(const struct item *items, size_t n)
 static int check_run(struct check *c, const struct item *items, size_t n)
 {
     size_t mark = image_mark(c->im), jobs = c->v->preempted_n;
-    bool fits;
+    bool fits, known = true;
     int r;
 
     for (size_t i = 0; i < n; i++) {
         if (items[i].kind == ITEM_PREEMPT)
-            note_preempted(c, &items[i], c->v->preempted, &c->v->preempted_n);
+            known &= note_preempted(c, &items[i], c->v->preempted, &c->v->preempted_n);
     }
     r = check_node(c, items, n, &fits);
     if (r < 0)
         return r;
-    if (!fits) {
+    /* The next plan has room for this node's jobs, unless it alone has too many. */
+    if (!fits || (!known && jobs > 0)) {
         image_undo(c->im, mark);
         jobs_cut(c->v, jobs);
         reject(c, &items[0]);

@@ -13,9 +13,9 @@
 #include "base/strbuf.h"
 #include "image/image.h"
 
-#define PLAN_PREEMPTED_MAX                                                                         \
-    61 /* other jobs whose allocations one plan evicts: an evaluation each                         \
-        */
+/* Other jobs whose allocations one plan evicts, an evaluation each; a node that would be beyond
+ * that is left out, for the scheduler to try again. */
+#define PLAN_PREEMPTED_MAX 61
 
 struct plan_verdict {
     bool nothing;                 /* nothing is left to write */

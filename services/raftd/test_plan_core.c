@@ -17,7 +17,7 @@ static size_t bytes_len;
 
 /* ---- building blocks ---- */
 
-#define ITEMS_MAX 64
+#define ITEMS_MAX 80
 static steppe_Allocation placed[ITEMS_MAX];
 static steppe_AllocatedResources_TasksEntry tasks[ITEMS_MAX];
 static steppe_PlanStop stopped[ITEMS_MAX], evicted[ITEMS_MAX];
@@ -214,6 +214,23 @@ START_TEST(rejected_preemptions_are_none)
     want_evicted(6, 1);
     accepted(0, 0, 1);
     ck_assert_uint_eq(v.preempted_n, 0);
+}
+END_TEST
+
+/* Each job that is preempted needs its evaluation: what would be of too many waits. */
+START_TEST(preempted_jobs_have_a_bound)
+{
+    char job[16];
+
+    for (unsigned i = 0; i < PLAN_PREEMPTED_MAX + 9; i++) {
+        (void)snprintf(job, sizeof(job), "low-%u", i);
+        put_node(1000 + i, 1000, "ready");
+        live(2000 + i, 1000 + i, job, 900);
+        want(3000 + i, 1000 + i, 900);
+        want_evicted(2000 + i, 1000 + i);
+    }
+    accepted(PLAN_PREEMPTED_MAX, PLAN_PREEMPTED_MAX, 9);
+    ck_assert_uint_eq(v.preempted_n, PLAN_PREEMPTED_MAX);
 }
 END_TEST
 
@@ -470,6 +487,7 @@ int main(void)
     tcase_add_test(t, the_next_plan_sees_the_last);
     tcase_add_test(t, stops_make_room);
     tcase_add_test(t, rejected_preemptions_are_none);
+    tcase_add_test(t, preempted_jobs_have_a_bound);
     tcase_add_test(t, all_at_once);
     tcase_add_test(t, nodes_that_are_not_ready);
     tcase_add_test(t, in_place);

@@ -581,6 +581,42 @@ START_TEST(test_many_ports)
 }
 END_TEST
 
+/* 12,000 on a node: all are found, no two alike, and then there are no more. */
+START_TEST(test_dynamic_ports_run_out)
+{
+    static steppe_Port dyn[200];
+    static char labels[200][8];
+    static bool seen[65536];
+    steppe_TaskGroup *g = world_group(&w, "g", 70);
+    steppe_NetworkResource net = {
+        .mode = (char *)"host", .dynamic_ports = dyn, .dynamic_ports_count = 200};
+
+    for (unsigned i = 0; i < 200; i++) {
+        (void)snprintf(labels[i], sizeof(labels[i]), "p%u", i);
+        dyn[i] = (steppe_Port){labels[i], 0, 0, (char *)"default"};
+    }
+    g->networks = &net;
+    g->networks_count = 1;
+    g->tasks[0].resources.cpu = g->tasks[0].resources.memory_mb = 1;
+    nodes(1);
+    world_run(&w);
+    ck_assert_uint_eq(w.plan.place_count, 60);
+    for (pb_size_t i = 0; i < 60; i++) {
+        const steppe_AllocatedSharedResources *s = &w.plan.place[i].allocated_resources.shared;
+
+        for (pb_size_t k = 0; k < s->ports_count; k++) {
+            ck_assert(s->ports[k].value >= 20000 && s->ports[k].value < 32000);
+            ck_assert(!seen[s->ports[k].value]);
+            seen[s->ports[k].value] = true;
+        }
+    }
+    world_finish(&w, false);
+    ck_assert_str_eq(failed_metric(&w, "g")->dimension_exhausted[0].key,
+                     "network: dynamic port selection failed");
+    ck_assert_int_eq(failed_metric(&w, "g")->coalesced_failures, 9);
+}
+END_TEST
+
 START_TEST(test_cores)
 {
     steppe_TaskGroup *g = world_group(&w, "g", 3);
@@ -701,6 +737,7 @@ static TCase *cases(void)
     tcase_add_test(t, test_sticky);
     tcase_add_test(t, test_ports);
     tcase_add_test(t, test_many_ports);
+    tcase_add_test(t, test_dynamic_ports_run_out);
     tcase_add_test(t, test_cores);
     tcase_add_test(t, test_preemption);
     tcase_add_test(t, test_preemption_spares);
