@@ -47,9 +47,9 @@ class Options:
 
         def get(name):
             return factory.GetPrototype(self.pool.FindMessageTypeByName(name))
-        self.field_class = get('google.protobuf.FieldOptions')
-        self.message_class = get('google.protobuf.MessageOptions')
         self.known = any(f.name == 'json.proto' for f in files)
+        self.field_class = self.known and get('google.protobuf.FieldOptions')
+        self.message_class = self.known and get('google.protobuf.MessageOptions')
 
     def extension(self, cls, options, name):
         """None when the file does not import json.proto."""

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Jobs, evaluations, search. */
+#include <errno.h>
 #include <pb_decode.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,8 @@
 #include "hcl/hcl.h"
 #include "job.json.h"
 #include "job/job.h"
+#include "job/job_diff.h"
+#include "job_diff.json.h"
 #include "rpc.json.h"
 #include "rpc.pb.h"
 #include "wire/wire.h"
@@ -129,15 +132,45 @@ static void job_deregister(struct apid_req *r, const char *id)
     apid_render(r, &steppe_JobDeregisterResponse_json, false, body, len);
 }
 
+/* What changed from each version to the newer one before it in the list; null when there is one. */
+static int write_diffs(const void *body, size_t len, struct strbuf *out)
+{
+    struct wire_items it = {body, len, false};
+    steppe_Job newer = {0}, older = {0};
+    steppe_JobDiff diff;
+    const uint8_t *p;
+    size_t n, count;
+    int err = 0;
+
+    for (count = 0; err == 0 && wire_items_next(&it, &p, &n); count++) {
+        err = wire_decode(steppe_Job_fields, p, n, &older, sizeof(older), NULL);
+        if (err)
+            break;
+        if (count > 0)
+            err = job_diff(&older, &newer, true, &diff);
+        if (count > 0 && err == 0) {
+            strbuf_addc(out, count > 1 ? ',' : '[');
+            err = json_encode(&steppe_JobDiff_json, &diff, 0, out);
+            pb_release(steppe_JobDiff_fields, &diff);
+        }
+        pb_release(steppe_Job_fields, &newer);
+        newer = older;
+        older = (steppe_Job){0};
+    }
+    pb_release(steppe_Job_fields, &newer);
+    strbuf_adds(out, count > 1 ? "]" : "null");
+    return it.bad ? -EBADMSG : err;
+}
+
 static void job_versions(struct apid_req *r, const char *id)
 {
     _cleanup_(strbuf_fini) struct strbuf req = STRBUF_INIT;
     _cleanup_(freep) uint8_t *body = NULL;
     steppe_Request env;
+    bool bad, diffs;
     size_t len;
-    bool bad;
 
-    (void)apid_param_bool(r, "diffs", &bad);
+    diffs = apid_param_bool(r, "diffs", &bad);
     if (bad)
         return;
     apid_id_body(id, &req);
@@ -149,7 +182,14 @@ static void job_versions(struct apid_req *r, const char *id)
         apid_error(r, 500, "the server's answer cannot be read");
         return;
     }
-    strbuf_addf(&r->out, ",\"Diffs\":null,\"Index\":%llu,\"LastContact\":%llu,\"KnownLeader\":%s}",
+    strbuf_adds(&r->out, ",\"Diffs\":");
+    if (!diffs) {
+        strbuf_adds(&r->out, "null");
+    } else if (write_diffs(body, len, &r->out) < 0) {
+        apid_error(r, 500, "the differences are too large");
+        return;
+    }
+    strbuf_addf(&r->out, ",\"Index\":%llu,\"LastContact\":%llu,\"KnownLeader\":%s}",
                 (unsigned long long)r->reply.index,
                 (unsigned long long)r->reply.last_contact_ms * NS_PER_MS,
                 r->reply.known_leader ? "true" : "false");

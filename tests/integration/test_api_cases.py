@@ -68,6 +68,25 @@ class Faults(steppe.TestCase):
         self.assertEqual(failed, [], '%d differences:\n%s' % (len(failed), '\n'.join(failed[:50])))
 
 
+class Diffs(steppe.TestCase):
+    """What changed between versions of a job (tests/tools/record_job_diffs.py)."""
+
+    def test_all(self):
+        with open(os.path.join(steppe.GOLDEN, 'api-cases', 'diffs.json')) as f:
+            golden = json.load(f)
+        server, failed, there = self.cluster.region('west').server, [], set()
+        for c in golden['cases']:
+            job = golden['jobs'][c['job']]
+            jobs = [hcl_cases.changed(job, c['path'], c['value']), job]
+            for j in jobs if c['job'] in there else [job, dict(job, Priority=1), job] + jobs:
+                self.assertEqual(server.put('/v1/jobs', {'Job': j}).status, 200, c['path'])
+            there.add(c['job'])
+            got = server.get('/v1/job/%s/versions?diffs=true' % job['ID']).json()['Diffs'][1]
+            if got != c['diff']:
+                failed.append('%s %s = %r\n      %s\n not %s' % (c['job'], c['path'], c['value'], got, c['diff']))
+        self.assertEqual(failed, [], '%d differences:\n%s' % (len(failed), '\n'.join(failed[:20])))
+
+
 class Cases(steppe.TestCase):
     def test_all(self):
         world = api_cases.World(self.cluster)

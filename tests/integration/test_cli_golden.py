@@ -68,6 +68,12 @@ def diff_job():
                             'Updates': {'destroy': 1}}]}
 
 
+def recorded_diff(*path):
+    """A real server's answer to test_api_cases.Diffs: the first of that path."""
+    with open(os.path.join(steppe.GOLDEN, 'api-cases', 'diffs.json')) as f:
+        return next(c['diff'] for c in json.load(f)['cases'] if tuple(c['path']) == path)
+
+
 def versions(diffs=None):
     j = api('v1_job_sleeper')
     return {'Versions': [dict(j, Version=1, Stable=True), dict(j, Version=0)], 'Diffs': diffs, 'Index': 9}
@@ -364,6 +370,16 @@ CASES = [
         '/v1/job/sleeper/versions?diffs=false&namespace=default': versions()})),
     ('job-history-p', 'job history -p sleeper', dict(SLEEPER, **{
         '/v1/job/sleeper/versions?diffs=true&namespace=default': versions([diff_job()])})),
+    ('job-history-p-task', 'job history -p sleeper', dict(SLEEPER, **{'/v1/job/sleeper/versions?diffs=true&namespace=default': versions(
+        [recorded_diff('TaskGroups', 0, 'Tasks', 0, 'Name')])})),
+    ('job-history-p-service', 'job history -p sleeper', dict(SLEEPER, **{'/v1/job/sleeper/versions?diffs=true&namespace=default': versions(
+        [recorded_diff('TaskGroups', 0, 'Services', 0, 'Checks', 0, 'Header')])})),
+    ('job-history-p-config', 'job history -p sleeper', dict(SLEEPER, **{'/v1/job/sleeper/versions?diffs=true&namespace=default': versions(
+        [recorded_diff('TaskGroups', 0, 'Tasks', 0, 'Config')])})),
+    ('job-history-p-resources', 'job history -p sleeper', dict(SLEEPER, **{'/v1/job/sleeper/versions?diffs=true&namespace=default': versions(
+        [recorded_diff('TaskGroups', 0, 'Tasks', 0, 'Resources', 'Devices')])})),
+    ('job-history-p-volume', 'job history -p sleeper', dict(SLEEPER, **{'/v1/job/sleeper/versions?diffs=true&namespace=default': versions(
+        [recorded_diff('TaskGroups', 0, 'Volumes', 'w')])})),
     ('job-history-one', 'job history -version 0 sleeper', dict(SLEEPER, **{
         '/v1/job/sleeper/versions?diffs=false&namespace=default': versions()})),
     ('job-history-exclusive', 'job history -json -p sleeper', {}),

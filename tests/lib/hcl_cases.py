@@ -205,9 +205,7 @@ RICH = {'service': job('''
       port "http" {
         static = 8080
       }
-      port "a" {
-        to = 80
-      }
+      port "a" {}
       port "b" {}
       dns {
         servers = ["1.1.1.1", "8.8.8.8"]
@@ -256,12 +254,8 @@ RICH = {'service': job('''
       }
     }
     service {
-      name = "native"
+      name = "other"
       port = "a"
-      task = "t"
-      connect {
-        native = true
-      }
     }
 ''', '''
       user = "nobody"
