@@ -19,6 +19,8 @@
 #define BUS_BODY_MAX           (64u << 20) /* bytes of one body */
 #define BUS_TIMEOUT_DEFAULT_MS 10000u
 #define BUS_PENDING_MAX        65536u /* requests under way of one client, and of one server */
+#define BUS_PENDING_BYTES_MAX                                                                      \
+    (256u << 20) /* of their bodies, in a server; one alone may have more */
 
 struct bus;
 /* A ZeroMQ context on the loop, which is the caller's. -errno. */

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/log.h"
@@ -15,6 +16,9 @@
 #define IDENTITY_MAX  255
 #define SEND_QUEUE    100000 /* messages to one slow peer before its answers are dropped */
 #define PEER_FD_MAX   4096
+#define FILES_MAX     16384 /* descriptors of the process beyond which no connection is taken */
+#define FILES_KEPT    512   /* of those it may have: for its own files, at most a quarter */
+#define REFUSED_LOG   (5000 * NS_PER_MS) /* between two log lines about it */
 #define PEER_TEXT_MAX 64
 
 struct bus_server {
@@ -22,8 +26,11 @@ struct bus_server {
     struct bus_sock *sock, *monitor;
     bus_request_fn *fn;
     void *user;
-    struct request *requests; /* under way */
-    size_t n_requests;
+    struct request *requests;   /* under way */
+    size_t n_requests, n_bytes; /* of bodies */
+    uint32_t fd_max;            /* an accepted descriptor from here on is one too many */
+    unsigned refused;           /* since it was logged last */
+    struct mono_ns refused_logged;
     bool last_failed;             /* a handshake failed; the next DISCONNECTED tells whose */
     char (*peers)[PEER_TEXT_MAX]; /* by fd, for log lines; NULL until the first tcp peer */
 };
@@ -55,6 +62,7 @@ static void request_free(struct request *r)
         if (r->next)
             r->next->prev = r->prev;
         s->n_requests--;
+        s->n_bytes -= r->req.body_len;
     }
     zmq_msg_close(&r->body);
     free(r);
@@ -133,7 +141,9 @@ static bool server_readable(void *owner)
     if (r->next)
         r->next->prev = r;
     s->requests = r;
-    if (++s->n_requests > BUS_PENDING_MAX)
+    s->n_bytes += r->req.body_len;
+    if (++s->n_requests > BUS_PENDING_MAX ||
+        (s->n_bytes > BUS_PENDING_BYTES_MAX && s->n_bytes > r->req.body_len))
         bus_req_error(&r->req, 429, true, "too many requests under way");
     else
         s->fn(s->user, &r->req);
@@ -168,6 +178,39 @@ static void remember_peer(struct bus_server *s, uint32_t fd)
     (void)snprintf(s->peers[fd], sizeof(s->peers[fd]), "%s:%d", ip, port);
 }
 
+/*
+ * The lowest free descriptor is what a new connection gets, so its number tells how many there
+ * are: those that are left are the process's, which would end when it cannot open its own files.
+ * libzmq cannot refuse a connection; it closes one that was shut down.
+ */
+static bool too_many(struct bus_server *s, uint32_t fd)
+{
+    struct mono_ns now;
+
+    if (fd < s->fd_max)
+        return false;
+    (void)shutdown((int)fd, SHUT_RDWR);
+    s->refused++;
+    now = clock_mono();
+    if (s->refused_logged.ns == 0 || now.ns - s->refused_logged.ns > REFUSED_LOG) {
+        log_warn("connections refused: too many are open refused=%u limit=%u", s->refused,
+                 s->fd_max);
+        s->refused_logged = now;
+        s->refused = 0;
+    }
+    return true;
+}
+
+static uint32_t files_for_connections(void)
+{
+    struct rlimit rl;
+    rlim_t n = FILES_MAX;
+
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < n)
+        n = rl.rlim_cur;
+    return (uint32_t)(n - MIN(n / 4, FILES_KEPT));
+}
+
 static bool server_monitor(void *owner)
 {
     struct bus_server *s = owner;
@@ -178,7 +221,8 @@ static bool server_monitor(void *owner)
     if (!bus_monitor_read(s->monitor->zmq, &event, &value, addr, sizeof(addr)))
         return false;
     if (event == ZMQ_EVENT_ACCEPTED) {
-        remember_peer(s, value);
+        if (!too_many(s, value))
+            remember_peer(s, value);
     } else if (event == ZMQ_EVENT_DISCONNECTED && s->last_failed) {
         bool known = s->peers && value < PEER_FD_MAX && s->peers[value][0];
 
@@ -217,6 +261,7 @@ int bus_server_new(struct bus *bus, const char *endpoint, bus_request_fn *fn, vo
     s->bus = bus;
     s->fn = fn;
     s->user = user;
+    s->fd_max = files_for_connections();
     if (!zmq) {
         free(s);
         return -EMFILE;

@@ -482,6 +482,31 @@ START_TEST(test_answering_a_peer_that_is_gone)
 }
 END_TEST
 
+/* What waits for answers has a bound in bytes, too. */
+START_TEST(test_bytes_under_way)
+{
+    const size_t len = 60u << 20;
+    struct bus_server *s = new_server();
+    struct bus_client *c = new_client();
+    steppe_Request env = {.method = 4, .timeout_ms = 60000};
+    void *body = xcalloc(1, len);
+
+    for (int i = 0; i < 5; i++)
+        bus_client_call(c, &env, body, len, 60000, on_reply, NULL);
+    run_until_answered(1);
+    ck_assert_int_eq(served, 4);
+    ck_assert_uint_eq(got.code, 429);
+    bus_req_drop(kept);
+    env.method = 1;
+    bus_client_call(c, &env, "x", 1, 60000, on_reply, NULL);
+    run_until_answered(2);
+    ck_assert_uint_eq(got.code, 0);
+    free(body);
+    bus_client_free(c);
+    bus_server_free(s);
+}
+END_TEST
+
 static uint64_t heard;
 
 static void on_version(void *user, uint64_t version)
@@ -525,6 +550,7 @@ int main(void)
     tcase_add_test(t, test_stream_of_a_closing_gate);
     tcase_add_test(t, test_stream_that_nobody_reads);
     tcase_add_test(t, test_answering_a_peer_that_is_gone);
+    tcase_add_test(t, test_bytes_under_way);
     tcase_add_test(t, test_announce);
     return check_run("bus", t, NULL);
 }

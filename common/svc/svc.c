@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@
 #define STOP_MAX_MS    10000
 #define LOCK_WAIT_MS   5000 /* an earlier process of this name may be on its way out */
 #define LOCK_STEP_MS   20
+#define FILES_MAX      16384
 #define MALLOC_ARENAS  2
 #define MALLOC_TOP_PAD (512 * 1024)      /* grows in larger steps: untouched, they cost nothing */
 #define MALLOC_TRIM    (4 * 1024 * 1024) /* giving pages back stops every thread for a moment */
@@ -209,6 +211,18 @@ static void close_handle(uv_handle_t *h, void *arg)
         uv_close(h, NULL);
 }
 
+/* Shells and systemd give 1024 descriptors and let a process take more. */
+static void take_files(void)
+{
+    struct rlimit rl;
+
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < MIN(rl.rlim_max, FILES_MAX)) {
+        rl.rlim_cur = MIN(rl.rlim_max, FILES_MAX);
+        if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
+            log_debug("limit of open files not raised error=%s", strerror(errno));
+    }
+}
+
 /* From a loaded configuration to the end of the loop. */
 static int run(struct runner *r, char *node_id, struct errtext *e)
 {
@@ -224,6 +238,8 @@ static int run(struct runner *r, char *node_id, struct errtext *e)
     r->ctx.conf = r->conf;
     r->ctx.node_id = node_id;
     watch_signals(r);
+    if (r->svc->many_files)
+        take_files();
     if (r->svc->batch && sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0}) < 0)
         log_debug("scheduling policy not set error=%s", strerror(errno));
     err = r->svc->init(&r->ctx, e);

@@ -41,6 +41,7 @@ struct svc {
      * what it gains varies, see CONTRIBUTING's decision log.
      */
     bool batch;
+    bool many_files; /* strangers connect to it: it takes all descriptors that it may have */
     int (*init)(struct svc_ctx *ctx, struct errtext *e); /* < 0: exit 1 with e's text */
     void (*reload)(struct svc_ctx *ctx, const struct conf *new_conf); /* may be NULL */
     void (*stop)(struct svc_ctx *ctx); /* may be NULL: stopped at once */

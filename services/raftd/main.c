@@ -4,6 +4,7 @@
 static const struct svc raftd = {
     .name = "raftd",
     .purpose = "Consensus and the replicated state of a region; answers its RPC methods.",
+    .many_files = true,
     .init = raftd_init,
     .stop = raftd_stop,
     .fini = raftd_fini,

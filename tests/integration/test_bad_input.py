@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """Bad configurations, bad job files, garbage on every port: one clear error, and nothing breaks."""
 
+import contextlib
 import os
 import random
 import re
@@ -204,6 +205,26 @@ class PortInUse(steppe.TestCase):
         s.start()
         s.wait_leader()
         self.assertStatus(s.register(job('x')), 200)
+
+
+class Connections(steppe.TestCase):
+    @unittest.skipIf(steppe.is_nomad(), 'our limits')
+    def test_more_than_files(self):
+        """Connections that say nothing cannot take the files that raftd needs."""
+        s = self.cluster.region('west', start=False, server_extra='  raft_snapshot_threshold = 30\n  raft_trailing_logs = 10').server
+        s.start(wrapper=['sh', '-c', 'ulimit -n 256; exec "$@"', 'sh'])
+        s.wait_leader()
+        pids = s.service_pids()
+        with contextlib.ExitStack() as idle:
+            for i in range(120):
+                for _ in range(10):
+                    with contextlib.suppress(OSError):
+                        idle.enter_context(socket.create_connection((s.addr, steppe.RPC), timeout=0.2)).sendall(rawwire.GREETING)
+                self.assertStatus(s.register(job('j%d' % i)), 200)
+            self.assertLess(len(os.listdir('/proc/%d/fd' % pids['raftd'])), 256)
+            s.wait_log('connections refused: too many are open')
+            self.assertEqual(len(s.job_ids()), 120)
+        self.assertEqual(s.service_pids(), pids)
 
 
 class Garbage(steppe.TestCase):
