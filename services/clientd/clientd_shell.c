@@ -28,6 +28,7 @@
 #define DIAL_MS      5000
 #define RETRY_MIN_MS 250
 #define RETRY_MAX_MS 10000
+#define DISK_STEP_MB 16 /* and a quarter: so much more room is told to the servers */
 #define TTL_MIN_NS   (NS_PER_SEC / 10)
 
 struct clientd {
@@ -46,15 +47,34 @@ struct clientd {
 
 static void register_node(struct clientd *c);
 static void beat(struct clientd *c);
+static void describe(struct clientd *c, const struct conf *conf);
+
+/*
+ * What is free when a node starts is its disk, as in Nomad: a node that started with a full one
+ * would never get work again. Less than then is what its allocations were promised.
+ */
+static bool disk_grew(struct clientd *c)
+{
+    int64_t was = c->node.node_resources.disk.disk_mb;
+    int64_t now = fingerprint_disk_free(c->ctx->conf);
+
+    return now - was >= DISK_STEP_MB && now > was + was / 4;
+}
 
 static void on_timer(uv_timer_t *t)
 {
     struct clientd *c = t->data;
 
-    if (c->registered)
+    if (c->registered && !disk_grew(c)) {
         beat(c);
-    else
-        register_node(c);
+        return;
+    }
+    if (c->registered) {
+        describe(c, c->ctx->conf);
+        log_info("there is more room on the disk: registering again disk_mb=%" PRId64,
+                 c->node.node_resources.disk.disk_mb);
+    }
+    register_node(c);
 }
 
 static void later(struct clientd *c, int64_t ms)

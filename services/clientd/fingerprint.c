@@ -200,6 +200,15 @@ char *fingerprint_parse_mounts(const char *text, const char *path)
     return device;
 }
 
+int64_t fingerprint_disk_free(const struct conf *conf)
+{
+    struct statvfs st;
+
+    if (statvfs(conf->data_dir, &st) < 0)
+        return 0;
+    return (int64_t)((uint64_t)st.f_bavail * st.f_frsize / MIB);
+}
+
 static int64_t add_disk(const struct conf *conf, steppe_Node *n)
 {
     const char *dir = conf->client.alloc_dir;

@@ -29,6 +29,9 @@ char *fingerprint_parse_mounts(const char *text, const char *path);
 
 /* Fills a zeroed node from configuration and machine: everything but ids, status and secret. */
 void fingerprint_node(const struct conf *conf, steppe_Node *node);
+/* Free MiB of the disk under data_dir, which fingerprint_node() made the node's disk; 0: unknown.
+ */
+int64_t fingerprint_disk_free(const struct conf *conf);
 /* Where control groups are, and of which version; nothing without them. */
 void fingerprint_cgroups(const struct cgroup_host *h, steppe_Node *node);
 /* Attributes by name: after some were added. */

@@ -142,6 +142,26 @@ class FullDisk(steppe.TestCase):
         self.assertEqual(self.task('steady')['Restarts'], 0)
         self.assertEqual([n['Status'] for n in self.server.get('/v1/nodes').json()], ['ready'])
 
+    def test_a_node_that_started_full(self):
+        """It has no room for anything; when there is some it takes work, without a restart."""
+        self.small(48)
+        self.fill()
+        pid = self.client.kill_service('clientd')
+        pid = self.client.wait_service('clientd', pid, WAIT)
+
+        def disk():
+            (n,) = self.server.get('/v1/nodes').json()
+            return self.server.get('/v1/node/' + n['ID']).json()['NodeResources']['Disk']['DiskMB']
+        wait_for('the node to have no disk', lambda: disk() == 0, WAIT)
+        self.run_job('late', 'while :; do sleep 1; done')
+        wait_for('it to be blocked', lambda: [e for e in self.server.get('/v1/job/late/evaluations').json()
+                                              if e['Status'] == 'blocked'], WAIT)
+        os.remove(self.ballast)
+        wait_for('the allocation', lambda: self.server.get('/v1/job/late/allocations').json(), WAIT)
+        self.reach('late', 'running')
+        self.assertGreater(disk(), 30)
+        self.assertEqual(self.client.service_pids()['clientd'], pid)
+
     def test_collected_by_usage(self):
         """Ended allocations go when the disk is fuller than the threshold, the living stay."""
         self.small(64, 'gc_disk_usage_threshold = 50\ngc_inode_usage_threshold = 99')
