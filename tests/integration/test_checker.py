@@ -169,6 +169,8 @@ class Meddler(Asker):
             kind = self.rnd.choice(['stop', 'stop', 'restart', 'signal', 'eligibility', 'gc', 'evaluate', 'job', 'summaries'])
             if kind in ('stop', 'restart', 'signal'):
                 a = self.rnd.choice([x for x in s.get('/v1/allocations').json() if x['ClientStatus'] == 'running'])
+                if kind == 'stop' and a['JobType'] == 'system':
+                    return  # not placed again before something else happens, as in Nomad
                 if kind == 'stop':
                     s.put('/v1/allocation/%s/stop' % a['ID'])
                 else:
