@@ -3,6 +3,7 @@
 
 How fast things are is the bench's business (tests/bench/bench_gossip.py): here only that they happen."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -152,12 +153,40 @@ class Snapshot(PoolCase):
     def test_written_when_it_can_be(self):
         """As on a full disk: nothing else suffers, and it is made up for without a further change."""
         a, b, path = self.pair()
-        os.mkdir(path + '.new')
+        os.mkdir(path + '.tmp')
         c = self.pool.server('west', 3).start()
         self.assertEqual(c.join(b.addr), (1, ''))
         self.pool.wait_whole(self.pool.all)
         wait_for('the warning', lambda: 'membership snapshot not written' in a.log(), 60)
-        os.rmdir(path + '.new')
+        os.rmdir(path + '.tmp')
+        wait_for('the next try', lambda: 'membership snapshot written again' in a.log(), 60)
+        a.wait_snapshot(c.full)
+
+    def test_full_disk(self):
+        """The old file stays whole, nothing half written is left, and the new one follows when there is room."""
+        a = self.pool.server('west', 1)
+        folder = os.path.join(a.dir, 'data/server/serf')
+        path, filler = os.path.join(folder, 'snapshot'), os.path.join(folder, 'filler')
+        os.makedirs(folder)
+        m = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder], stderr=subprocess.PIPE)
+        if m.returncode:
+            self.skipTest('cannot mount: %r' % m.stderr)
+        self.addCleanup(subprocess.run, ['umount', '-l', folder], check=True)
+        self.addCleanup(a.kill)
+        a.start()
+        b, c = (self.pool.server('west', i).start() for i in (2, 3))
+        self.assertEqual(a.join(b.addr), (1, ''))
+        a.wait_snapshot(b.full)
+        with contextlib.suppress(OSError), open(filler, 'wb', buffering=0) as f:
+            while True:
+                f.write(bytes(4096))
+        self.assertEqual(c.join(b.addr), (1, ''))
+        self.pool.wait_whole(self.pool.all)
+        wait_for('the warning', lambda: 'No space left on device' in a.log(), 60)
+        self.assertEqual(sorted(os.listdir(folder)), ['filler', 'snapshot'])
+        with open(path) as f:
+            self.assertIn(b.full, f.read())
+        os.unlink(filler)
         wait_for('the next try', lambda: 'membership snapshot written again' in a.log(), 60)
         a.wait_snapshot(c.full)
 

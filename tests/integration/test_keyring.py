@@ -209,10 +209,10 @@ class File(steppe.TestCase):
     def test_disk_full(self):
         n = self.node.start()
         folder = os.path.dirname(key_file(n))
-        os.mkdir(key_file(n) + '.new')  # the new file cannot be made
+        os.mkdir(key_file(n) + '.tmp')  # the new file cannot be made
         self.assertStatus(order(n, 'install', B), 500, '1/1 nodes reported failure')
         n.wait_log("the keyring's file cannot be written")
-        os.rmdir(key_file(n) + '.new')
+        os.rmdir(key_file(n) + '.tmp')
         self.assertEqual(order(n, 'list').json()['Keys'], {A: 1})
         self.assertStatus(order(n, 'install', B), 200)
         self.assertEqual(sorted(x for x in os.listdir(folder) if 'keyring' in x), ['keyring'])
