@@ -251,3 +251,28 @@ class CutLinks(PoolCase):
         self.pool.wait_whole(near)
         wire.mend()
         self.pool.wait_whole(self.pool.all)
+
+    def test_a_region_leaves_meanwhile(self):
+        """East could not hear west's goodbye: it calls west failed, and forgets it once the link is mended."""
+        why = gossip.Wire.why_not()
+        if why:
+            self.skipTest(why)
+        wire = self.enterContext(gossip.Wire(self.cluster.net))
+        west = [self.pool.server('west', i, wire.addr(i), wire.wrapper(0)) for i in (1, 2)]
+        far = self.pool.server('east', 1, wire.addr(100), wire.wrapper(1))
+        for s in self.pool.all:
+            s.start()
+        for s in self.pool.all[1:]:
+            self.assertEqual(s.join(west[0].addr), (1, ''))
+        self.pool.wait_whole(self.pool.all)
+        wire.cut()
+        for s in west:
+            self.pool.wait_status([far], s.full, 'failed')
+        code, error, _ = west[1].call(gossip.interop.REGION_LEAVE)
+        self.assertEqual((code, error), (0, ''))
+        for s in west:
+            wait_for('west alone', lambda s=s: sorted(s.members()) == [x.full for x in west], 60)
+        wire.mend()
+        wait_for('east to forget west', lambda: list(far.members()) == [far.full], 120)
+        for s in west:
+            self.pool.wait_view(s, west)

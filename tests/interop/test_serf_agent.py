@@ -353,7 +353,11 @@ class Membership(Case):
         s.wait_status('srv2.west', 'failed', 15)
         self.assertEqual(a.cli('force-leave', 'srv2.west').rc, 0)
         s.wait_status('srv2.west', 'left')
+        self.assertEqual(a.cli('force-leave', '-prune', 'srv2.west').rc, 0)
+        s.wait_status('srv2.west', None)
+        a.wait_status('srv2.west', None, 30)
         self.assertEqual(s.call(FORCE_LEAVE, field(1, 'nobody.nowhere'))[0], 0)  # as Nomad: in silence
+        self.assertEqual(s.call(FORCE_LEAVE, field(1, 'srv2.west') + field(2, 1))[0], 0)  # already forgotten
 
     def test_force_leave_of_the_living_does_nothing(self):
         s = self.serfd().start()
