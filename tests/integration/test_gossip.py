@@ -4,6 +4,7 @@
 How fast things are is the bench's business (tests/bench/bench_gossip.py): here only that they happen."""
 
 import contextlib
+import glob
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import gossip  # noqa: E402
 import steppe  # noqa: E402
+from rawwire import field, pb  # noqa: E402
 from steppe import wait_for  # noqa: E402
 
 EVENT = 124
@@ -199,15 +201,35 @@ class Snapshot(PoolCase):
                 return int(f.read().split('event-clock: ')[1].split()[0])
         before = clock()
         for i in range(3):
-            self.assertEqual(b.call(EVENT, gossip.interop.field(1, 'e%d' % i))[0], 0)
+            self.assertEqual(b.call(EVENT, field(1, 'e%d' % i))[0], 0)
         wait_for('the event clock in the file', lambda: clock() == before + 3, 60)
         a.kill()
         a.start()
         self.pool.wait_whole([a, b])
-        self.assertEqual(b.call(EVENT, gossip.interop.field(1, 'e3'))[0], 0)
+        self.assertEqual(b.call(EVENT, field(1, 'e3'))[0], 0)
         wait_for('the new event', lambda: 'user event name=e3 ' in a.log(), 60)
         for i in range(4):
             self.assertEqual(a.log().count('user event name=e%d ' % i), 1)
+
+
+class JoinCheck(PoolCase):
+    FAKETIME = (glob.glob('/usr/lib/*/faketime/libfaketime.so.1') + [''])[0]
+
+    def test_clocks_that_differ(self):
+        """`server join -check` sees a wall clock that is a minute off, from either side."""
+        if not self.FAKETIME:
+            self.skipTest('needs libfaketime (package faketime)')
+        a, b = self.pool.server('west', 1), self.pool.server('east', 1)
+        b.wrapper = ('env', 'LD_PRELOAD=' + self.FAKETIME, 'FAKETIME=+60s', 'DONT_FAKE_MONOTONIC=1')
+        for s in (a, b):
+            s.start()
+        for asker, other, text in ((a, b, 'ahead of ours'), (b, a, 'behind ours')):
+            code, error, body = asker.call(gossip.interop.JOIN_CHECK, field(1, other.addr))
+            self.assertEqual((code, error), (0, ''))
+            lines = {f[2]: (f[3], f[4].decode()) for f in (dict(pb(v)) for no, v in pb(body) if no == 2)}
+            self.assertEqual(lines[b'clock'][0], b'fail', lines)
+            self.assertRegex(lines[b'clock'][1], r'^(59|6\d)\d{3} ms ' + text)
+            self.assertEqual([k for k, (result, _) in lines.items() if result != b'ok'], [b'clock'])
 
 
 class CutLinks(PoolCase):
