@@ -493,8 +493,10 @@ int cmd_alloc_status(struct cli *cli)
     data = alloc_lookup(cli, cli->argv[0], "Identifier", &many);
     if (!data)
         return !many; /* Nomad's list of several is no error */
-    if (cli_wants_data(cli))
+    if (cli_wants_data(cli)) {
+        api_view(&data, API_ALLOC);
         return cli_print_data(cli, data);
+    }
     if (flags_bool(&cli->flags, "short"))
         alloc_print_short(cli, data);
     else

@@ -197,7 +197,7 @@ int cmd_job_inspect(struct cli *cli)
     job = inspect_get(cli, stub, given, version);
     if (!job)
         return 1;
-    job_api_view(&job);
+    api_view(&job, API_JOB);
     if (cli_wants_data(cli))
         return cli_print_data(cli, job);
     wrapped = json_object();
@@ -205,16 +205,6 @@ int cmd_job_inspect(struct cli *cli)
     text = js_text_sorted(wrapped, JS_INDENT);
     ui_out(cli, "%s", text);
     return 0;
-}
-
-static void history_api_views(json_t *versions)
-{
-    for (size_t i = 0; i < json_array_size(versions); i++) {
-        json_t *job = json_incref(json_array_get(versions, i));
-
-        job_api_view(&job);
-        json_array_set_new(versions, i, job);
-    }
 }
 
 static void history_print(struct cli *cli, const json_t *job, const json_t *diff)
@@ -299,7 +289,7 @@ int cmd_job_history(struct cli *cli)
     }
     if (job_parse_version(cli, &given, &version) < 0)
         return 1;
-    history_api_views(js_get(reply, "Versions"));
+    api_views(js_get(reply, "Versions"), API_JOB);
     return given ? history_one(cli, js_get(reply, "Versions"), js_get(reply, "Diffs"), version)
                  : history_all(cli, js_get(reply, "Versions"), js_get(reply, "Diffs"));
 }

@@ -245,6 +245,7 @@ int cmd_eval_status(struct cli *cli)
             return 1;
         }
         js_sort(eval, alloc_newer);
+        api_views(eval, API_EVAL);
         return cli_print_data(cli, eval);
     }
     if (cli->argc != 1)
@@ -263,8 +264,10 @@ int cmd_eval_status(struct cli *cli)
         ui_error(cli, "Error querying evaluation: %s", cli_error(cli));
         return 1;
     }
-    if (cli_wants_data(cli))
+    if (cli_wants_data(cli)) {
+        api_view(&eval, API_EVAL);
         return cli_print_data(cli, eval);
+    }
     eval_print(cli, eval, verbose);
     eval_print_failures(cli, eval, verbose);
     return 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cli.h"
+#include "job_codec.h"
 
 int cmd_agent(struct cli *cli);
 int cmd_agent_info(struct cli *cli);
@@ -83,8 +84,13 @@ json_t *job_file_load(struct cli *cli, const char *path);
  */
 json_t *job_check_local(const json_t *job);
 
-/* A job from a server as Nomad's client prints it; left alone when it is no job. Replaces *job. */
-void job_api_view(json_t **job);
+/*
+ * What a server answered, as Nomad's client prints it as JSON; left alone when it is no such
+ * object. Replaces *object.
+ */
+void api_view(json_t **object, enum api_object what);
+/* The same for each of a list. */
+void api_views(json_t *list, enum api_object what);
 
 /* alloc_text.c: tables of allocations, evaluations and deployments. */
 bool alloc_newer(const json_t *a, const json_t *b); /* by CreateIndex, for js_sort() */

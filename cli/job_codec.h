@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* The job codec behind texts: jansson's and common/json's names exclude each other in one file. */
+/* The codecs of the API's objects behind texts: jansson's and common/json's names exclude each
+ * other in one file. */
 #pragma once
 
 #include "base/base.h"
@@ -10,6 +11,13 @@
  * of Nomad's client. *ret is malloc'ed. -EINVAL with a text in e.
  */
 int job_codec_complete(const char *text, size_t len, char **ret, struct errtext *e);
+
+/* An object of the API. */
+enum api_object { API_JOB, API_ALLOC, API_EVAL };
+
+/* As Nomad's client prints what a server answered: with all fields, empty ones too. As above. */
+int api_codec_view(enum api_object what, const char *text, size_t len, char **ret,
+                   struct errtext *e);
 
 /*
  * Validates a job as a server would, without one. *ret_error is "" when the job is good,

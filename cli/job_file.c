@@ -10,7 +10,6 @@
 #include "base/strbuf.h"
 #include "commands.h"
 #include "hcl/hcl.h"
-#include "job_codec.h"
 #include "text.h"
 
 #define JOB_FILE_MAX HCL_SIZE_MAX
@@ -148,18 +147,28 @@ json_t *job_file_load(struct cli *cli, const char *path)
     return job;
 }
 
-void job_api_view(json_t **job)
+void api_view(json_t **object, enum api_object what)
 {
-    _cleanup_(freep) char *text = js_text(*job, JS_COMPACT), *full = NULL;
+    _cleanup_(freep) char *text = js_text(*object, JS_COMPACT), *full = NULL;
     json_t *view = NULL;
     struct errtext e;
 
-    if (job_codec_complete(text, strlen(text), &full, &e) == 0)
+    if (api_codec_view(what, text, strlen(text), &full, &e) == 0)
         view = json_loads(full, 0, NULL);
     if (!view)
         return;
-    json_decref(*job);
-    *job = view;
+    json_decref(*object);
+    *object = view;
+}
+
+void api_views(json_t *list, enum api_object what)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *object = json_incref(json_array_get(list, i));
+
+        api_view(&object, what);
+        json_array_set_new(list, i, object);
+    }
 }
 
 json_t *job_check_local(const json_t *job)

@@ -22,6 +22,7 @@ enum json_flags {
     JSON_PRETTY = 1 << 1,      /* four spaces, as MarshalIndent(v, "", "    ") */
     JSON_ESCAPE_HTML = 1 << 2, /* < > & as \u003c \u003e \u0026, as encoding/json does */
     JSON_DEFAULTS = 1 << 3,    /* in the API view: lists are empty where a server has them so */
+    JSON_KEEP_EMPTY = 1 << 4,  /* also what messages that leave out their empty fields do not say */
 };
 
 /*

@@ -274,6 +274,8 @@ static bool is_left_out(const struct json_writer *w, const struct json_type *t,
 
     if (f->flags & (api ? JSON_F_SERVER_ONLY : JSON_F_API_ONLY))
         return true;
+    if (w->flags & JSON_KEEP_EMPTY)
+        return false;
     if ((t->flags & JSON_T_OMIT_EMPTY) || (f->flags & JSON_F_OMIT_EMPTY) ||
         (api && (f->flags & JSON_F_OMIT_EMPTY_API)))
         return is_zero(f, msg);

@@ -466,6 +466,12 @@ CASES = [
     ('node-config-update-none', 'node config -update-servers', {}),
     ('reconcile', 'system reconcile summaries', {'PUT /v1/system/reconcile/summaries': ''}),
     ('reconcile-500', 'system reconcile summaries', {'PUT /v1/system/reconcile/summaries': (500, 'no')}),
+    ('eval-json', 'eval status -json 0e5516f9', {
+        '/v1/evaluations?prefix=0e5516f9': [api('v1_evaluation_ID')], '/v1/evaluation/' + EVAL: api('v1_evaluation_ID')}),
+    ('eval-list-json', 'eval status -json', {'/v1/evaluations': blocked_evals()}),
+    ('eval-t', 'eval status -t {{{{.StatusDescription}}}}|{{{{.NextEval}}}} 0e5516f9', {
+        '/v1/evaluations?prefix=0e5516f9': [api('v1_evaluation_ID')], '/v1/evaluation/' + EVAL: api('v1_evaluation_ID')}),
+    ('alloc-status-empty-t', 'alloc status -t {{{{.DesiredDescription}}}}|{{{{.NextAllocation}}}} 652b7741', alloc_routes()),
     ('job-run-folder', 'job run -hcl1 {folder}', {}),
     ('job-run-url', 'job run -hcl1 -detach {url}/demo.nomad?x=y', {
         '/demo.nomad?x=y': Raw(steppe.job_hcl('demo', 'east')), 'PUT /v1/jobs?region=east': REGISTERED}),
@@ -534,6 +540,8 @@ class CliGolden(unittest.TestCase):
             asked = NODE_ASKED.sub('', asked + '\n').rstrip('\n')
         for path, word in ((self.job, 'demo.nomad'), (os.path.dirname(self.job), 'FOLDER')):
             r = steppe.Result(r.rc, r.out.replace(path, word), r.err.replace(path, word))
+        if '-json' in command and r.rc == 0:  # members of maps come in any order
+            r = steppe.Result(r.rc, json.dumps(json.loads(r.out), indent=1, sort_keys=True), r.err)
         shown = command.format(job='demo.nomad', invalid='invalid.nomad', folder='FOLDER', url='URL')
         text = transcript.format_result(['steppe'] + shown.split(), r) + asked + '\n'
         text = transcript.AGO.sub('<ago>', text).replace("try 'nomad ", "try 'steppe ")
