@@ -23,15 +23,16 @@ static void begin(struct rig *rig)
     ck_assert_int_eq(rig_event(rig, &ev), 0);
 }
 
+static uint8_t their_vsn[6] = {1, 5, 2, 2, 5, 4};
+
 /* A push/pull with one member, as a joined server answers. */
 static void answer(struct rig *rig, const char *name, unsigned host, struct span meta,
                    uint64_t their_wall)
 {
-    static const uint8_t vsn[6] = {1, 5, 2, 2, 5, 4};
     struct serf_event ev = {.type = SERF_EV_DIALED, .id = rig->last_dial, .wall = WALL};
     struct msg_serf_state user = {.ltime = 1, .event_ltime = 1, .query_ltime = 1};
     struct gossip_addr a = rig_addr(host);
-    struct msg_state_node node = {SPAN_STR(name), {a.ip, 4}, meta, {vsn, 6}, 1, 0, a.port};
+    struct msg_state_node node = {SPAN_STR(name), {a.ip, 4}, meta, {their_vsn, 6}, 1, 0, a.port};
     struct msg_state_head head = {.nodes = 1, .join = true};
     struct strbuf b = STRBUF_INIT, u = STRBUF_INIT;
 
@@ -107,6 +108,29 @@ START_TEST(test_findings)
     begin(&rig);
     answer(&rig, "p.east", 10, rig_meta("role", "web"), 0);
     want(&rig, "version\tfail\tmember 'p.east': is not a server");
+    rig_fini(&rig);
+}
+END_TEST
+
+/* Each of these makes a join fail at the merge. */
+START_TEST(test_protocols_that_do_not_fit)
+{
+    static const uint8_t odd[][6] = {
+        {1, 1, 1, 2, 5,
+         4}, /* knows only the first protocol of memberlist, and we speak the second */
+        {1, 5, 9, 2, 5, 4}, /* speaks what it says that it does not know */
+        {1, 5, 2, 5, 5, 5}, /* Serf's protocol: none in common */
+    };
+    struct rig rig;
+
+    rules = (struct guard_rules){.federation = ""};
+    rig_init(&rig, guarded);
+    memcpy(their_vsn, odd[_i], 6); /* this process is the test's own */
+    begin(&rig);
+    answer(&rig, "p.east", 10, rig_meta("region", "east"), WALL);
+    want(&rig, "version\tfail\tmember '");
+    want(&rig, "speaks no common protocol version");
+    want(&rig, "region\tok\t");
     rig_fini(&rig);
 }
 END_TEST
@@ -229,6 +253,7 @@ int main(void)
 
     tcase_add_test(t, test_all_is_well);
     tcase_add_test(t, test_findings);
+    tcase_add_loop_test(t, test_protocols_that_do_not_fit, 0, 3);
     tcase_add_test(t, test_itself);
     tcase_add_test(t, test_no_udp);
     tcase_add_loop_test(t, test_bad_dials, 0, ARRAY_LEN(dials));
