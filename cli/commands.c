@@ -143,7 +143,7 @@ static const struct flag_def flags_job_run[] = {
      "Register only if the server's job has this modify index; 0: only if the\n"
      "job does not exist."},
     {"detach", FLAG_BOOL, NULL, "Return at once and print the evaluation's ID."},
-    {"hcl1", FLAG_BOOL, NULL, "Read the file as HCL 1: what is done anyway."},
+    {"hcl1", FLAG_BOOL, NULL, "Literals as in HCL 1: true is the text \"1\", not \"true\"."},
     {"output", FLAG_BOOL, NULL, "Print the JSON that would be sent, and send nothing."},
     {"policy-override", FLAG_BOOL, NULL, "Override soft mandatory policies."},
     {"preserve-counts", FLAG_BOOL, NULL, "Keep the counts of the groups that run."},
@@ -172,7 +172,7 @@ static const struct flag_def flags_job_stop[] = {
 };
 
 static const struct flag_def flags_job_validate[] = {
-    {"hcl1", FLAG_BOOL, NULL, "Read the file as HCL 1: what is done anyway."},
+    {"hcl1", FLAG_BOOL, NULL, "Literals as in HCL 1: true is the text \"1\", not \"true\"."},
 };
 
 static const struct flag_def flags_members[] = {

@@ -107,13 +107,14 @@ static json_t *job_file_api_json(const struct strbuf *text)
 }
 
 /* The text of a job in the API's JSON, only with what was set. */
-static int job_file_to_json(const struct strbuf *text, struct strbuf *out, struct hcl_error *e)
+static int job_file_to_json(const struct strbuf *text, enum hcl_version version, struct strbuf *out,
+                            struct hcl_error *e)
 {
     _cleanup_(json_decrefp) json_t *job = job_file_api_json(text);
     _cleanup_(freep) char *json = NULL;
 
     if (!job)
-        return hcl_job_to_json(text->data, text->len, out, e);
+        return hcl_job_to_json(text->data, text->len, version, out, e);
     json = js_text(job, JS_COMPACT);
     strbuf_adds(out, json);
     return 0;
@@ -124,6 +125,7 @@ json_t *job_file_load(struct cli *cli, const char *path)
     _cleanup_(strbuf_fini) struct strbuf text = STRBUF_BOUND(JOB_FILE_MAX), json = STRBUF_INIT;
     struct hcl_error hcl_error;
     _cleanup_(freep) char *full = NULL;
+    enum hcl_version version;
     struct errtext e;
     json_t *job = NULL;
 
@@ -134,7 +136,8 @@ json_t *job_file_load(struct cli *cli, const char *path)
     strbuf_adds(&text, "");
     if (job_file_text(cli, path, &text) < 0)
         return NULL;
-    if (job_file_to_json(&text, &json, &hcl_error) < 0) {
+    version = flags_bool(&cli->flags, "hcl1") ? HCL_1 : HCL_2;
+    if (job_file_to_json(&text, version, &json, &hcl_error) < 0) {
         ui_error(cli, "Error getting job struct: Error parsing job file from %s:\n%s", path,
                  hcl_error.text);
         return NULL;

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct hcl_node *root = NULL;
     struct hcl_error err = {0};
 
-    if (hcl_job_to_json((const char *)data, size, &out, &err) < 0) {
+    if (hcl_job_to_json((const char *)data, size, size % 2 ? HCL_2 : HCL_1, &out, &err) < 0) {
         assert(err.text[0]);
         assert(memchr(err.text, 0, sizeof(err.text)));
     } else {

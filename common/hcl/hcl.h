@@ -85,6 +85,13 @@ struct hcl_node *hcl_free(struct hcl_node *root);
 const struct hcl_item *hcl_find(const struct hcl_node *object, const char *key);
 
 /*
+ * What literals mean. In HCL 2, true is the text "true" where one is wanted, not "1"; "$${" and
+ * "%%{" stand for "${" and "%{"; 010 is ten. The grammar is the same for both: HCL 1, and
+ * expressions that only HCL 2 knows are refused.
+ */
+enum hcl_version { HCL_1, HCL_2 };
+
+/*
  * A job file to the job object of the HTTP API, as compact JSON without a newline: Nomad's field
  * names, only the fields that were set, plus the ones that Nomad's client fills in itself (names,
  * operands, `restart` of templates ...). Times are in nanoseconds. Appends to `out`.
@@ -98,4 +105,5 @@ const struct hcl_item *hcl_find(const struct hcl_node *object, const char *key);
  * services and checks, a gateway without proxy), a heredoc whose `<<-`
  * anchor ends in the first column, and all JSON documents that mean a job.
  */
-int hcl_job_to_json(const char *src, size_t len, struct strbuf *out, struct hcl_error *err);
+int hcl_job_to_json(const char *src, size_t len, enum hcl_version version, struct strbuf *out,
+                    struct hcl_error *err);

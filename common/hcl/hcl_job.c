@@ -367,11 +367,12 @@ static int root_decode(struct hcl_ctx *c, const struct hcl_node *root, struct hc
     return 0;
 }
 
-int hcl_job_to_json(const char *src, size_t len, struct strbuf *out, struct hcl_error *err)
+int hcl_job_to_json(const char *src, size_t len, enum hcl_version version, struct strbuf *out,
+                    struct hcl_error *err)
 {
     struct hcl_node *root = NULL;
     struct hcl_value *job = NULL;
-    struct hcl_ctx c = {0};
+    struct hcl_ctx c = {.hcl2 = version == HCL_2};
     int r = hcl_parse(src, len, &root, err);
 
     if (r < 0) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 #include "hcl/hcl_value.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -217,11 +218,15 @@ static int fail_unknown(struct hcl_ctx *c, const struct hcl_node *n, const struc
 static int decode_int(struct hcl_ctx *c, const struct hcl_node *n, const struct where *w,
                       int64_t *ret)
 {
+    size_t zeros = 0;
     int r;
 
     if (n->type != HCL_NUMBER && n->type != HCL_STRING)
         return fail_unknown(c, n, w);
-    r = hcl_int_parse(n->lit.text, n->lit.len, 64, ret);
+    while (c->hcl2 && n->type == HCL_NUMBER && n->lit.text[zeros] == '0' &&
+           isdigit((unsigned char)n->lit.text[zeros + 1]))
+        zeros++; /* no octal numbers there */
+    r = hcl_int_parse(n->lit.text + zeros, n->lit.len - zeros, 64, ret);
     if (r < 0)
         return hcl_ctx_fail(c, n->line, n->column, "strconv.ParseInt: parsing %s: %s",
                             hcl_quote(c, n->lit.text, n->lit.len),
@@ -303,6 +308,55 @@ static int decode_slice(struct hcl_ctx *c, const struct hcl_node *n, const struc
 }
 
 /* *v is what the same name held before, or NULL; its kind then decides. */
+/* Where "${" at s ends, with all that is nested in it. */
+static const char *template_end(const char *s, const char *end)
+{
+    unsigned depth = 0;
+
+    for (; s < end; s++) {
+        depth += *s == '{';
+        if (*s == '}' && --depth == 0)
+            return s + 1;
+    }
+    return end;
+}
+
+/*
+ * A string of HCL 2: "$${" and "%%{" stand for "${" and "%{". What stands in "${}" is for the
+ * client that runs the task (what it could not know was refused when the file was read); "%{" is
+ * refused.
+ */
+static int decode_string(struct hcl_ctx *c, const struct hcl_node *n, struct hcl_value *out)
+{
+    const char *s = n->lit.text, *end = s + n->lit.len, *next;
+    char *p;
+
+    out->str.s = s;
+    out->str.len = n->lit.len;
+    if (!c->hcl2 || (!memmem(s, n->lit.len, "$${", 3) && !memmem(s, n->lit.len, "%{", 2)))
+        return 0;
+    p = hcl_alloc(&c->arena, n->lit.len + 1);
+    out->str.s = p;
+    while (s < end) {
+        bool opens = end - s > 1 && s[1] == '{';
+
+        if (*s == '%' && opens)
+            return hcl_ctx_fail_at(c, n, "HCL2 expressions are not supported: %.*s",
+                                   (int)MIN(end - s, 64), s);
+        next = *s == '$' && opens ? template_end(s, end) : s + 1;
+        if (end - s > 2 && (*s == '$' || *s == '%') && s[1] == *s && s[2] == '{') {
+            s++;
+            next = s + 2;
+        }
+        memcpy(p, s, (size_t)(next - s));
+        p += next - s;
+        s = next;
+    }
+    *p = '\0';
+    out->str.len = (size_t)(p - out->str.s);
+    return 0;
+}
+
 static int decode(struct hcl_ctx *c, const struct hcl_node *n, const struct where *w, bool in_list,
                   struct hcl_value **v)
 {
@@ -325,9 +379,7 @@ static int decode(struct hcl_ctx *c, const struct hcl_node *n, const struct wher
         if (n->type == HCL_OBJECT || n->type == HCL_LIST)
             return hcl_ctx_fail_at(c, n, "%s: unknown type for string %s", where_text(c, w),
                                    hcl_node_name(n->type));
-        out->str.s = n->lit.text;
-        out->str.len = n->lit.len;
-        return 0;
+        return decode_string(c, n, out);
     case HCL_V_LIST:
     case HCL_V_MAPS:
         return decode_slice(c, n, w, out);

@@ -54,6 +54,7 @@ struct hcl_member {
  */
 struct hcl_ctx {
     struct hcl_arena arena;
+    bool hcl2; /* literals mean what they mean in HCL 2 */
     bool many;
     const char **errs;
     size_t n_errs, cap_errs;

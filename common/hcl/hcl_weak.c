@@ -72,7 +72,7 @@ static const char *to_string(struct hcl_ctx *c, const char *name, const struct h
     } else if (strict) {
         return unconvertible(c, name, "string", v);
     } else if (v->kind == HCL_V_BOOL) {
-        out = hcl_value_string(c, v->b ? "1" : "0");
+        out = hcl_value_string(c, c->hcl2 ? (v->b ? "true" : "false") : v->b ? "1" : "0");
     } else if (v->kind == HCL_V_INT) {
         out = hcl_value_string(c, hcl_printf(&c->arena, "%lld", (long long)v->i));
     } else if (v->kind == HCL_V_FLOAT) {

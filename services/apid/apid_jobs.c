@@ -402,13 +402,14 @@ void apid_search(struct apid_req *r)
 /* ---- texts to jobs, without the cluster ---- */
 
 /* The job text of a JobHCL request as API JSON. */
-static bool parse_hcl(struct apid_req *r, const char *hcl, size_t len, steppe_Job *ret)
+static bool parse_hcl(struct apid_req *r, const steppe_JobsParseRequest *req, steppe_Job *ret)
 {
     _cleanup_(strbuf_fini) struct strbuf text = STRBUF_BOUND(JSON_TEXT_MAX);
     struct hcl_error he = {0};
     struct errtext e = {{0}};
 
-    if (hcl_job_to_json(hcl, len, &text, &he) < 0)
+    if (hcl_job_to_json(req->job_hcl, strlen(req->job_hcl), req->hclv1 ? HCL_1 : HCL_2, &text,
+                        &he) < 0)
         return apid_error(r, 400, "%s", he.text);
     if (json_decode(&steppe_Job_json, text.data, text.len, ret, &e) < 0)
         return apid_error(r, 400, "%s", e.text);
@@ -424,7 +425,7 @@ void apid_jobs_parse(struct apid_req *r)
         return;
     if (!req.job_hcl || !req.job_hcl[0]) {
         apid_error(r, 400, "Job spec is empty");
-    } else if (parse_hcl(r, req.job_hcl, strlen(req.job_hcl), &job)) {
+    } else if (parse_hcl(r, &req, &job)) {
         if (req.canonicalize)
             job_api_canonicalize(&job);
         if (json_encode(&steppe_Job_json, &job,

@@ -533,11 +533,14 @@ class StoredJobs(steppe.TestCase):
     def test_run_output(self):
         for name in ('1-minimal', '2-service', '3-everything'):
             path = os.path.join(steppe.GOLDEN, 'jobs', name)
-            hcl1 = ['-hcl1'] if steppe.is_nomad() else []
             with self.subTest(name):
-                r = self.s.cli('job', 'run', '-output', *hcl1, path + '.nomad')
+                r = self.s.cli('job', 'run', '-output', '-hcl1', path + '.nomad')
                 self.assertCli(r, 0, err='')
                 self.assertEqual(shape.differences(self.load(name + '.json'), json.loads(r.out)), [])
+                r = self.s.cli('job', 'run', '-output', path + '.nomad')
+                self.assertCli(r, 0, err='')
+                hcl2 = '.hcl2.json' if os.path.exists(path + '.hcl2.json') else '.json'
+                self.assertEqual(shape.differences(self.load(name + hcl2), json.loads(r.out)), [])
 
     def test_run_and_inspect(self):
         path = os.path.join(steppe.GOLDEN, 'jobs', '2-service.nomad')
