@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* alloc logs and alloc fs: files of an allocation, read through any server. */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "alloc.h"
 #include "base/clock.h"
@@ -108,6 +110,23 @@ static bool shown_on_idle(void *user)
     if (s->holding && clock_mono().ns - s->last.ns >= TAIL_IDLE_NS)
         shown_release(s);
     return !ferror(s->cli->out);
+}
+
+/* Who follows a file ends that with Ctrl-C: no failure. All that came is out already. */
+static void on_interrupt(int sig)
+{
+    (void)sig;
+    _exit(0);
+}
+
+static void end_by_signals(void)
+{
+    static const int signals[] = {SIGINT, SIGTERM};
+
+    for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+        if (signal(signals[i], on_interrupt) == SIG_IGN)
+            signal(signals[i], SIG_IGN); /* as background jobs want it */
+    }
 }
 
 /* Streams an answer to stdout. `what` begins the text of an error. */
@@ -240,6 +259,8 @@ int cmd_alloc_logs(struct cli *cli)
     client_params_set(&params, "type", flags_bool(&cli->flags, "stderr") ? "stderr" : "stdout");
     client_params_set(&params, "origin", tail.on ? "end" : "start");
     params_set_int(&params, "offset", tail.bytes);
+    if (follow)
+        end_by_signals();
     return show(cli, path, &params, true, &tail,
                 tail.on ? "Error tailing file" : "Error reading file");
 }
@@ -277,6 +298,8 @@ static int fs_print_stat(struct cli *cli, const json_t *file)
 {
     _cleanup_(table_fini) struct table t = {0};
 
+    if (cli_wants_data(cli))
+        return cli_print_data(cli, file);
     table_row(&t, "Mode|Size|Modified Time|Content Type|Name");
     fs_add_row(cli, &t, file, true);
     ui_table(cli, &t, TABLE_LIST);
@@ -293,6 +316,8 @@ static int fs_print_list(struct cli *cli, const json_t *alloc, const char *path)
 
     if (!files)
         return 1;
+    if (cli_wants_data(cli))
+        return cli_print_data(cli, files);
     table_row(&t, "Mode|Size|Modified Time|Name");
     json_array_foreach(files, i, file) fs_add_row(cli, &t, file, false);
     ui_table(cli, &t, TABLE_LIST);
@@ -324,6 +349,8 @@ static int fs_print_file(struct cli *cli, const json_t *alloc, const char *file,
                      : tail.on ? "readat"
                                : "cat",
                      js_str(alloc, "ID"));
+    if (follow)
+        end_by_signals();
     return show(cli, path, &params, follow, &tail,
                 tail.on ? "Error tailing file" : "Error reading file");
 }
@@ -345,9 +372,9 @@ int cmd_alloc_fs(struct cli *cli)
     file = fs_call(cli, alloc, "stat", path, "");
     if (!file)
         return 1;
-    if (flags_bool(&cli->flags, "stat"))
-        return fs_print_stat(cli, file);
-    if (js_bool(file, "IsDir"))
+    if (js_bool(file, "IsDir") && !flags_bool(&cli->flags, "stat"))
         return fs_print_list(cli, alloc, path);
+    if (flags_bool(&cli->flags, "stat") || cli_wants_data(cli))
+        return fs_print_stat(cli, file);
     return fs_print_file(cli, alloc, path, js_int(file, "Size"));
 }

@@ -89,6 +89,8 @@ static const struct flag_def flags_alloc_logs[] = {
 static const struct flag_def flags_alloc_fs[] = {
     {"H", FLAG_BOOL, NULL, "Sizes in bytes."},
     {"stat", FLAG_BOOL, NULL, "About the file itself, not what is in it."},
+    {"json", FLAG_BOOL, NULL, "Print a folder's list, or what -stat shows, as JSON."},
+    FLAG_TEMPLATE,
     {"f", FLAG_BOOL, NULL, "Go on with what will be written."},
     {"tail", FLAG_BOOL, NULL, "Only the end of it; without -n and -c ten lines."},
     {"n", FLAG_STRING, "lines", "With -tail: about so many lines."},

@@ -285,6 +285,7 @@ The nodes stay up. Play on:
     steppe server members
     steppe job status -region=east demo
     steppe job stop -region=east demo
+    steppe service list -run-dir=$run_base/west-server
 
 East's server is http://127.0.2.1:4646; the logs are $demo/*/log.
 deploy/demo.sh --down stops everything and removes the data.

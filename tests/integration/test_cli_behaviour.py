@@ -3,8 +3,10 @@
 
 import base64
 import gzip
+import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -153,6 +155,51 @@ class Answers(Cli):
         with Player(reply([])) as s:
             self.check(s.url, 'Error formatting the data: template: format:1: unclosed action\n', 'node', 'status',
                        '-t', '{{.X')
+
+    def test_ctrl_c_ends_following_with_success(self):
+        """As of the official CLI; what came before is there."""
+        alloc = {'ID': '652b7741-0730-0415-e3c9-b97619b2984a', 'TaskGroup': 'g', 'Namespace': 'default',
+                 'Job': {'TaskGroups': [{'Name': 'g', 'Tasks': [{'Name': 't'}]}]}}
+        done = threading.Event()
+
+        def answer(handler, body):
+            if '/fs/logs/' not in handler.path:
+                return reply(alloc if '/allocation/' in handler.path else [alloc])(handler, body)
+            data = json.dumps({'Data': base64.b64encode(b'hello\n').decode(), 'File': 'f', 'Offset': 6})
+            handler.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n' + data.encode())
+            handler.wfile.flush()
+            done.wait(60)
+            handler.close_connection, handler.wfile = True, io.BytesIO()  # nobody reads any more
+            return 200, {}, b''
+
+        for sig in (signal.SIGINT, signal.SIGTERM):
+            with Player(answer) as s:
+                p = subprocess.Popen([steppe.agent_binary()[0], 'alloc', 'logs', '-f', '-address=' + s.url, '652b7741'],
+                                     stdout=subprocess.PIPE, env=steppe.cli_env('127.0.0.1'),
+                                     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                self.assertEqual(p.stdout.readline(), b'hello\n')
+                p.send_signal(sig)
+                self.assertEqual((p.wait(30), p.stdout.read()), (0, b''))
+                p.stdout.close()
+        done.set()
+
+    def test_folder_as_json(self):
+        stub = {'ID': '652b7741-0730-0415-e3c9-b97619b2984a', 'Namespace': 'default'}
+        folder, file = {'Name': '/', 'IsDir': True, 'Size': 1}, {'Name': 'x', 'IsDir': False, 'Size': 3}
+
+        def answer(handler, body):
+            path = handler.path
+            value = ([file] if '/fs/ls/' in path else file if 'path=x' in path else folder if '/fs/stat/' in path
+                     else stub if '/allocation/' in path else [stub])
+            return reply(value)(handler, body)
+
+        with Player(answer) as s:
+            for args, want in ((('-json', '652b'), [file]), (('-stat', '-json', '652b'), folder),
+                               (('-json', '652b', 'x'), file)):
+                r = self.cli('alloc', 'fs', *args, STEPPE_ADDR=s.url)
+                self.assertEqual((json.loads(r.out), r.rc), (want, 0), r)
+            r = self.cli('alloc', 'fs', '-t', '{{.Size}}', '652b', 'x', STEPPE_ADDR=s.url)
+            self.assertEqual(r.out, '3\n')
 
     def test_api(self):
         with Player(lambda h, b: (200, {}, b'any text')) as s:
