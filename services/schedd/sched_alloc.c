@@ -269,13 +269,6 @@ static const steppe_ReschedulePolicy *policy_of(const struct sched_alloc *a)
     return a->tg && a->tg->has_reschedule_policy ? &a->tg->reschedule_policy : NULL;
 }
 
-static int64_t add_capped(int64_t a, int64_t b)
-{
-    int64_t r;
-
-    return __builtin_add_overflow(a, b, &r) ? INT64_MAX : r;
-}
-
 static int64_t next_delay(const struct sched_alloc *a, const steppe_ReschedulePolicy *p)
 {
     const struct sched_event *e = a->events;
@@ -286,13 +279,13 @@ static int64_t next_delay(const struct sched_alloc *a, const steppe_ReschedulePo
     if (n == 0)
         return delay;
     if (strcmp(function, "exponential") == 0) {
-        delay = add_capped(e[n - 1].delay, e[n - 1].delay);
+        delay = sched_time_add(e[n - 1].delay, e[n - 1].delay);
     } else if (strcmp(function, "fibonacci") == 0) {
         /* A series that reached its ceiling and was reset begins anew. */
         if (n >= 2 && e[n - 2].delay == p->max_delay && e[n - 1].delay == p->delay)
             delay = e[n - 1].delay;
         else if (n >= 2)
-            delay = add_capped(e[n - 1].delay, e[n - 2].delay);
+            delay = sched_time_add(e[n - 1].delay, e[n - 2].delay);
     } else {
         return delay;
     }
@@ -314,7 +307,7 @@ struct sched_reschedule sched_alloc_reschedule(const struct sched_alloc *a)
     if (!p)
         return r;
     r.delay = next_delay(a, p);
-    r.at = add_capped(failed, r.delay);
+    r.at = sched_time_add(failed, r.delay);
     if (a->desired == SCHED_STOP || a->client != SCHED_FAILED || failed == 0)
         return r;
     r.eligible = p->unlimited || (p->attempts > 0 && a->events_n == 0);

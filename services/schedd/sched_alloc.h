@@ -63,6 +63,14 @@ static inline bool sched_alloc_terminal(const struct sched_alloc *a)
 
 const steppe_TaskGroup *sched_job_group(const steppe_Job *job, const char *name); /* or NULL */
 
+/* ns; the far future when there is no such number. Durations of jobs may be anything. */
+static inline int64_t sched_time_add(int64_t a, int64_t b)
+{
+    int64_t r;
+
+    return __builtin_add_overflow(a, b, &r) ? INT64_MAX : r;
+}
+
 /* ---- rescheduling (reference: http-api 7.10) ---- */
 
 struct sched_reschedule {

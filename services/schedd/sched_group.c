@@ -148,7 +148,9 @@ static void group_use(struct sched_ctx *c, struct sched_group *g)
     steppe_AllocatedResources *r = sched_resources(c, g, NULL);
 
     for (pb_size_t i = 0; i < g->tg->tasks_count; i++) {
-        g->cores += MAX(g->tg->tasks[i].resources.cores, 0);
+        /* More than any node is looked at for: fits nowhere. */
+        g->cores = (int32_t)MIN((int64_t)g->cores + MAX(g->tg->tasks[i].resources.cores, 0),
+                                (int64_t)IMAGE_USE_CORES_MAX + 1);
         g->devices |= g->tg->tasks[i].resources.devices_count > 0;
     }
     image_use_of(r, buf, &g->use);

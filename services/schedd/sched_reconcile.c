@@ -273,7 +273,7 @@ static int64_t lost_grace(const struct sched_alloc *a)
         return 0;
     for (pb_size_t i = 0; i < a->tg->tasks_count; i++)
         kill = MAX(kill, a->tg->tasks[i].kill_timeout);
-    return a->tg->stop_after_client_disconnect + kill;
+    return sched_time_add(a->tg->stop_after_client_disconnect, kill);
 }
 
 /* As long as one of them may live on, the group gets no replacements. */
@@ -288,7 +288,7 @@ static void follow_up_lost(struct group *g)
 
         if (grace <= 0)
             continue;
-        it->at = g->in->now + grace;
+        it->at = sched_time_add(g->in->now, grace);
         later[n++] = it;
     }
     add_followups(g, later, n);
@@ -697,8 +697,12 @@ void sched_reconcile(const struct sched_reconcile_in *in, struct sched_reconcile
         run_group(in, out, name, i, end);
         i = end;
     }
-    for (pb_size_t i = 0; in->job && i < in->job->task_groups_count; i++)
-        if (!done[i] && in->job->task_groups[i].name)
-            run_group(in, out, in->job->task_groups[i].name, 0, 0);
+    for (pb_size_t i = 0; in->job && i < in->job->task_groups_count; i++) {
+        const steppe_TaskGroup *tg = &in->job->task_groups[i];
+
+        /* A name that is there twice is that of the first. */
+        if (!done[i] && tg->name && sched_job_group(in->job, tg->name) == tg)
+            run_group(in, out, tg->name, 0, 0);
+    }
     destructive_first(in->arena, out);
 }

@@ -340,6 +340,39 @@ START_TEST(test_room_of_those_that_move)
 }
 END_TEST
 
+/* Nothing overflows: not times, not the room for placements, not sums. */
+START_TEST(test_absurd_values)
+{
+    steppe_TaskGroup *g = world_group(&w, "g", 2);
+
+    g->has_stop_after_client_disconnect = true;
+    g->stop_after_client_disconnect = INT64_MAX;
+    running("g", 2);
+    world_load(&w);
+    world_node(&w, &(struct test_node){.n = 1, .status = "down"});
+    world_run(&w);
+    ck_assert_uint_eq(w.plan.place_count, 0);
+    ck_assert_int_eq(w.plan.evals[0].wait_until, INT64_MAX);
+    /* Two groups of one name, which validation lets nobody have, and more cores than fit a number.
+     */
+    g->has_stop_after_client_disconnect = false;
+    g->count = INT32_MAX;
+    g->tasks[0].resources.cpu = 1;
+    g->tasks[0].resources.memory_mb = 1;
+    g->ephemeral_disk.size_mb = 1;
+    (void)world_group(&w, "g", 1);
+    world_run(&w);
+    ck_assert_uint_le(w.out.placed_n, SCHED_PLACE_MAX + 1);
+    w.tasks[0][0].resources.cores = w.tasks[0][1].resources.cores = INT32_MAX;
+    w.tasks[0][1].driver = w.tasks[0][0].driver;
+    w.tasks[0][1].name = (char *)"u";
+    g->tasks_count = 2;
+    world_run(&w);
+    world_finish(&w, false);
+    ck_assert_str_eq(failed_metric(&w, "g")->dimension_exhausted[0].key, "cores");
+}
+END_TEST
+
 START_TEST(test_migrate)
 {
     steppe_Allocation *a;
@@ -774,6 +807,7 @@ static TCase *cases(void)
     tcase_add_test(t, test_lost);
     tcase_add_test(t, test_lost_after_a_while);
     tcase_add_test(t, test_room_of_those_that_move);
+    tcase_add_test(t, test_absurd_values);
     tcase_add_test(t, test_migrate);
     tcase_add_test(t, test_in_place);
     tcase_add_test(t, test_destructive);
