@@ -288,7 +288,7 @@ static bool is_urgent(const struct alloc *al)
 
 static void tell_in(struct allocs *a)
 {
-    int64_t since = clock_mono().ns - a->told_at;
+    int64_t left = URGENT_GAP_MS - (clock_mono().ns - a->told_at) / NS_PER_MS;
     bool urgent = false;
 
     for (size_t i = 0; i < a->n && !urgent; i++)
@@ -296,7 +296,7 @@ static void tell_in(struct allocs *a)
     if (!urgent)
         update_in(a, BATCH_MS);
     else
-        update_in(a, since > URGENT_GAP_MS * NS_PER_MS ? URGENT_MS : URGENT_GAP_MS);
+        update_in(a, (uint64_t)MAX(left, (int64_t)URGENT_MS));
 }
 
 static void on_told(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
