@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KEY_MAX 32
-
 enum kind { TEXT, LIST, NUMBER, FLAG };
 
 static const struct field {

@@ -47,7 +47,7 @@ struct proc {
     uv_poll_t poll;
     uv_timer_t timer;
     unsigned open_handles;
-    bool poll_open, closing, say_bye;
+    bool poll_open, closing;
     struct driver_usage sample;
 };
 

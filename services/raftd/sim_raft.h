@@ -164,11 +164,11 @@ struct world {
     struct world_entry *committed;
     size_t committed_n, committed_cap;
     uint64_t *state_hash; /* after applying index i; 0: nobody has yet */
-    size_t state_n, state_cap;
+    size_t state_cap;
     uint64_t *digest; /* of the whole state at an index, as far as somebody looked */
     size_t digest_cap;
     uint64_t *leader_of; /* term -> id */
-    size_t leader_n, leader_cap;
+    size_t leader_cap;
     uint64_t *votes[SIM_NODES_MAX]; /* voter, term -> candidate */
     size_t votes_n[SIM_NODES_MAX];
     struct entry_map *map; /* (index, term) -> content */

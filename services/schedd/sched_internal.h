@@ -116,7 +116,7 @@ struct sched_ctx {
     struct sched_arena *arena;
     struct sched_out *out;
     struct image *im;
-    bool batch, system, preempt_allowed;
+    bool batch, system;
     const char *ns, *job_id;
 
     struct sched_group *groups;
