@@ -249,11 +249,40 @@ static void send_one_way(struct call *c)
 static void reply_regions(struct routerd *rd, struct bus_req *req)
 {
     size_t n;
-    _cleanup_(freep) const char **names = route_table_regions(rd->table, &n);
+    _cleanup_(freep) const char **names = route_table_regions(rd->table, clock_mono(), &n);
     steppe_RegionListResponse list = {.regions_count = (pb_size_t)n, .regions = (char **)names};
     steppe_Reply rep = {.known_leader = true};
 
     bus_req_answer(req, &rep, steppe_RegionListResponse_fields, &list);
+}
+
+struct routerd_held {
+    struct bus_req *req;
+    struct routerd_held *next;
+};
+
+/* A router that has just started has not heard from serfd yet who is there. */
+static void hold(struct routerd *rd, struct bus_req *req)
+{
+    struct routerd_held *h = xcalloc(1, sizeof(*h));
+
+    h->req = req;
+    h->next = rd->held;
+    rd->held = h;
+}
+
+void routerd_release_held(struct routerd *rd)
+{
+    struct routerd_held *h = rd->held, *next;
+
+    rd->waited = true;
+    rd->held = NULL;
+    for (; h; h = next) {
+        next = h->next;
+        if (!rd->stopping)
+            routerd_call_start(rd, h->req);
+        free(h);
+    }
 }
 
 void routerd_call_start(struct routerd *rd, struct bus_req *req)
@@ -276,6 +305,11 @@ void routerd_call_start(struct routerd *rd, struct bus_req *req)
     c->req = req;
     c->repeatable = (info->flags & RPC_READ) || req->env.idempotency_key[0];
     code = plan(c, info, &e);
+    if (code == 500 && rd->raftd && !rd->waited && !(info->flags & RPC_ONE_WAY)) {
+        hold(rd, req);
+        free(c);
+        return;
+    }
     if (info->flags & RPC_ONE_WAY)
         send_one_way(c);
     else if (code)

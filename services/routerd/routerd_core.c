@@ -91,10 +91,44 @@ static bool endpoint_of(const char *own_region, const steppe_Member *m,
     return n > 0 && n < ROUTE_ENDPOINT_MAX;
 }
 
-void route_table_update(struct route_table *t, const steppe_MemberList *list)
+/* Who has been missing for long is gone. */
+static void forget_missing(struct route_table *t, struct mono_ns now)
 {
-    for (size_t i = 0; i < t->n; i++)
-        t->servers[i]->alive = false;
+    for (size_t i = 0; i < t->n; i++) {
+        struct route_server *s = t->servers[i];
+
+        if (s->missing.ns && now.ns - s->missing.ns >= ROUTE_MISSING_NS) {
+            s->alive = false;
+            s->missing.ns = 0;
+        }
+    }
+}
+
+/* A missing one whose name is there has another address now. */
+static void drop_moved(struct route_table *t, const steppe_MemberList *list)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        struct route_server *s = t->servers[i];
+
+        for (pb_size_t k = 0; s->missing.ns && k < list->members_count; k++) {
+            const char *name = list->members[k].name;
+
+            if (name && strcmp(name, s->name) == 0) {
+                s->alive = false;
+                s->missing.ns = 0;
+            }
+        }
+    }
+}
+
+void route_table_update(struct route_table *t, const steppe_MemberList *list, struct mono_ns now)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        struct route_server *s = t->servers[i];
+
+        if (s->alive && !s->missing.ns)
+            s->missing = now;
+    }
     for (pb_size_t i = 0; i < list->members_count; i++) {
         const steppe_Member *m = &list->members[i];
         char endpoint[ROUTE_ENDPOINT_MAX];
@@ -108,9 +142,11 @@ void route_table_update(struct route_table *t, const steppe_MemberList *list)
         (void)snprintf(s->name, sizeof(s->name), "%s", m->name ? m->name : "");
         (void)snprintf(s->region, sizeof(s->region), "%s", member_tag(m, "region"));
         s->alive = member_has_status(m, "alive");
+        s->missing.ns = 0;
         s->self = list->self && m->name && strcmp(list->self, m->name) == 0;
         s->rtt_ms = m->rtt_ms;
     }
+    drop_moved(t, list);
 }
 
 void route_table_add_static(struct route_table *t, const char *addr)
@@ -149,6 +185,7 @@ size_t route_table_order(struct route_table *t, const char *region, struct mono_
 {
     size_t n = 0, start;
 
+    forget_missing(t, now);
     if (t->n == 0)
         return 0;
     start = prng_below(&t->prng, t->n);
@@ -189,11 +226,12 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-const char **route_table_regions(const struct route_table *t, size_t *ret_n)
+const char **route_table_regions(struct route_table *t, struct mono_ns now, size_t *ret_n)
 {
     const char **names = xcalloc(t->n + 1, sizeof(*names));
     size_t n = 0, unique = 0;
 
+    forget_missing(t, now);
     names[n++] = t->own_region; /* it answers: that it asks proves it */
     for (size_t i = 0; i < t->n; i++) {
         if (t->servers[i]->alive)

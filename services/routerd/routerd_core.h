@@ -14,6 +14,7 @@
 #define ROUTE_SERVERS_MAX  10000
 #define ROUTE_ENDPOINT_MAX 80
 #define ROUTE_NAME_MAX     256
+#define ROUTE_MISSING_NS   (10 * NS_PER_SEC)
 
 struct route_server {
     char name[ROUTE_NAME_MAX]; /* NODE.REGION, or the configured address before it is known */
@@ -21,6 +22,7 @@ struct route_server {
     char endpoint[ROUTE_ENDPOINT_MAX]; /* tcp://IP:PORT of its RPC */
     bool alive;                        /* as gossip says */
     bool self;
+    struct mono_ns missing;     /* since when gossip does not name it at all; 0: it does */
     double rtt_ms;              /* by the gossip's coordinates, 0 = not known */
     unsigned failures;          /* in a row */
     struct mono_ns avoid_until; /* after a failure: others go first */
@@ -32,8 +34,12 @@ struct route_table;
 struct route_table *route_table_new(const char *own_region, uint64_t seed);
 struct route_table *route_table_free(struct route_table *t);
 
-/* Takes over what gossip says; what was learned of servers that stay is kept. */
-void route_table_update(struct route_table *t, const steppe_MemberList *list);
+/*
+ * Takes over what gossip says; what was learned of servers that stay is kept. One that was alive
+ * and is not named at all stays for ROUTE_MISSING_NS: a serfd that starts again knows nobody at
+ * first, and the dead are named as failed or left before they are forgotten.
+ */
+void route_table_update(struct route_table *t, const steppe_MemberList *list, struct mono_ns now);
 
 /* A server that only the configuration knows ("IP:PORT"), of the own region. */
 void route_table_add_static(struct route_table *t, const char *addr);
@@ -56,4 +62,4 @@ void route_server_result(struct route_server *s, bool ok, struct mono_ns now);
 
 /* Names of the own region and of those with at least one alive server, sorted; an array of borrowed
  * strings, malloc'ed. */
-const char **route_table_regions(const struct route_table *t, size_t *ret_n);
+const char **route_table_regions(struct route_table *t, struct mono_ns now, size_t *ret_n);

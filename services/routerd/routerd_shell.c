@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "wire/wire.h"
 
+#define FIRST_WAIT_MS    2000 /* servers: for the first list, before a region is unknown */
 #define REFRESH_MS       5000 /* client nodes: how often a server is asked for the members */
 #define REFRESH_FIRST_MS 200  /* ... until one has answered */
 #define FETCH_TIMEOUT_MS 2000
@@ -87,12 +88,14 @@ static void take_members(struct routerd *rd, const uint8_t *body, size_t len)
         free(list.self); /* the asked server's own name: to us it is a server like others */
         list.self = NULL;
     }
-    route_table_update(rd->table, &list);
+    route_table_update(rd->table, &list, clock_mono());
     rd->members_version = list.version;
     pb_release(steppe_MemberList_fields, &list);
     if (route_table_order(rd->table, rd->ctx->conf->region, clock_mono(), order) == 0)
         routerd_add_configured(rd);
     drop_dead(rd);
+    if (!rd->waited)
+        routerd_release_held(rd);
 }
 
 static void on_members(void *user, int err, const steppe_Reply *rep, const uint8_t *body,
@@ -150,6 +153,14 @@ static void on_refresh(uv_timer_t *t)
     uv_timer_start(t, on_refresh, REFRESH_MS, 0);
 }
 
+static void on_waited(uv_timer_t *t)
+{
+    struct routerd *rd = t->data;
+
+    if (!rd->waited)
+        routerd_release_held(rd);
+}
+
 static void on_request(void *user, struct bus_req *req)
 {
     routerd_call_start(user, req);
@@ -186,6 +197,7 @@ int routerd_init(struct svc_ctx *ctx, struct errtext *e)
         r = connect_local(rd, e);
         if (r < 0)
             return r;
+        uv_timer_start(&rd->refresh, on_waited, FIRST_WAIT_MS, 0);
     } else {
         routerd_add_configured(rd);
         uv_timer_start(&rd->refresh, on_refresh, 0, 0);
@@ -210,6 +222,7 @@ void routerd_fini(struct svc_ctx *ctx)
     if (!rd)
         return;
     rd->stopping = true;
+    routerd_release_held(rd);
     /* Clients first: their callbacks answer the requests that are still open. */
     while ((c = rd->conns)) {
         rd->conns = c->next;

@@ -27,6 +27,8 @@ struct routerd {
     uint64_t members_version;
     bool fetching;
     uv_timer_t refresh;             /* client nodes ask a server for the members */
+    struct routerd_held *held;      /* without a path before the members are known; newest first */
+    bool waited;                    /* long enough for the first member list */
     char asked[ROUTE_ENDPOINT_MAX]; /* ... this one */
     bool stopping;
 };
@@ -40,6 +42,9 @@ struct bus_client *routerd_conn_get(struct routerd *rd, const char *endpoint);
 /* On a client node, when all known servers fail: those of the configuration are worth a try,
  * whatever a server said of them that may not have known the others yet. */
 void routerd_add_configured(struct routerd *rd);
+
+/* Members are known now, or will not be soon: what was held goes on. */
+void routerd_release_held(struct routerd *rd);
 
 /* A request that came in: takes it over and answers it in the end. */
 void routerd_call_start(struct routerd *rd, struct bus_req *req);

@@ -27,7 +27,7 @@ static struct route_table *table_of(steppe_Member *m, pb_size_t n)
     struct route_table *t = route_table_new("west", 1);
     steppe_MemberList list = {.members = m, .members_count = n, .self = (char *)"w1.west"};
 
-    route_table_update(t, &list);
+    route_table_update(t, &list, (struct mono_ns){1});
     return t;
 }
 
@@ -74,7 +74,7 @@ START_TEST(test_no_path)
     struct route_server *order[ROUTE_TRIES_MAX];
     struct mono_ns now = {0};
     size_t n;
-    const char **regions = route_table_regions(t, &n);
+    const char **regions = route_table_regions(t, (struct mono_ns){1}, &n);
 
     ck_assert_uint_eq(n, 1);
     ck_assert_str_eq(regions[0], "west");
@@ -141,17 +141,55 @@ START_TEST(test_update_keeps_and_removes)
     steppe_Member m[] = {
         member("a.east", "127.0.2.1", "east", "alive", 0),
         member("b.east", "127.0.2.2", "east", "alive", 0),
+        member("b.east", "127.0.2.2", "east", "failed", 0),
     };
     struct route_table *t = table_of(m, 2);
     steppe_MemberList only_a = {.members = m, .members_count = 1};
+    steppe_MemberList failed = {.members = m + 2, .members_count = 1};
     struct route_server *order[ROUTE_TRIES_MAX];
-    struct mono_ns now = {0};
+    struct mono_ns now = {1};
 
     ck_assert_uint_eq(route_table_order(t, "east", now, order), 2);
     route_server_result(route_table_find(t, "tcp://127.0.2.1:4647"), false, now);
-    route_table_update(t, &only_a);
+    route_table_update(t, &only_a, now); /* b is not named: a serfd that knows it not yet? */
+    now.ns += ROUTE_MISSING_NS - 1;
+    ck_assert_uint_eq(route_table_order(t, "east", now, order), 2);
+    route_table_update(t, &only_a, now); /* still not: the time goes on */
+    now.ns += 1;
     ck_assert_uint_eq(route_table_order(t, "east", now, order), 1);
     ck_assert_uint_eq(order[0]->failures, 1);
+    route_table_update(t, &failed, now); /* said to be dead: at once; a is missing now */
+    ck_assert_uint_eq(route_table_order(t, "east", now, order), 1);
+    ck_assert_str_eq(order[0]->name, "a.east");
+    route_table_free(t);
+}
+END_TEST
+
+/* A serfd that starts again knows only its own node: the ways stay. A new address is taken at once.
+ */
+START_TEST(test_serfd_starts_again)
+{
+    steppe_Member m[] = {
+        member("w1.west", "127.0.1.1", "west", "alive", 0),
+        member("a.east", "127.0.2.1", "east", "alive", 0),
+        member("a.east", "127.0.2.7", "east", "alive", 0),
+    };
+    struct route_table *t = table_of(m, 2);
+    steppe_MemberList alone = {.members = m, .members_count = 1, .self = (char *)"w1.west"};
+    steppe_MemberList moved = {.members = m + 2, .members_count = 1, .self = (char *)"w1.west"};
+    struct route_server *order[ROUTE_TRIES_MAX];
+    struct mono_ns now = {NS_PER_SEC};
+    _cleanup_(freep) const char **regions = NULL;
+    size_t n;
+
+    route_table_update(t, &alone, now);
+    ck_assert_uint_eq(route_table_order(t, "east", now, order), 1);
+    regions = route_table_regions(t, now, &n);
+    ck_assert_uint_eq(n, 2);
+    route_table_update(t, &moved, now);
+    ck_assert_uint_eq(route_table_order(t, "east", now, order), 1);
+    ck_assert_str_eq(order[0]->endpoint, "tcp://127.0.2.7:4647");
+    ck_assert_ptr_eq(route_table_named(t, "a.east"), order[0]);
     route_table_free(t);
 }
 END_TEST
@@ -182,6 +220,7 @@ int main(void)
     tcase_add_test(t, test_nearest_first_failed_last);
     tcase_add_test(t, test_avoidance_doubles_and_ends);
     tcase_add_test(t, test_update_keeps_and_removes);
+    tcase_add_test(t, test_serfd_starts_again);
     tcase_add_test(t, test_garbage_tags_are_no_server);
     return check_run("routerd_core", t, NULL);
 }

@@ -24,7 +24,7 @@ import steppe  # noqa: E402
 from steppe import RPC, SERF, job, wait_for  # noqa: E402
 
 # What a caller may see while servers come and go, and may try again.
-RETRYABLE = re.compile(r'No cluster leader|Not ready|rpc error|connect|timed out|leadership|restart|busy|stopping|'
+RETRYABLE = re.compile(r'No cluster leader|No path to region|Not ready|rpc error|connect|timed out|leadership|restart|busy|stopping|'
                        r'no answer|uncommitted|not the leader', re.I)
 TERMS = re.compile(r'role=leader term=(\d+)')
 
@@ -59,8 +59,8 @@ def elections(nodes):
 class Writers:
     """Threads that write through all the nodes: new jobs, and each thread its own job again and again."""
 
-    def __init__(self, nodes, threads=4, prefix='w', bulk=0):
-        self.nodes, self.prefix = list(nodes), prefix
+    def __init__(self, nodes, threads=4, prefix='w', bulk=0, query=''):
+        self.nodes, self.prefix, self.query = list(nodes), prefix, query
         self.bulk = 'x' * bulk     # makes each job larger
         self.acked = {}            # new job -> JobModifyIndex of its acknowledgement
         self.updates = {}          # own job of a thread -> [acknowledged, failed]
@@ -85,7 +85,7 @@ class Writers:
         """-> (JobModifyIndex or None, error text)."""
         began = time.monotonic()
         try:
-            r = node.register(body)
+            r = node.register(body, self.query)
         except (OSError, http.client.HTTPException) as e:
             self._stop.wait(0.02)  # a refused connection costs nothing: do not spin
             return None, '%s: %r' % (node.name, e)
@@ -743,6 +743,48 @@ class Members(ClusterCase):
             w.wait_acks(20)
         self.assertSame(r.servers, w)
         self.assertOneLeaderATerm(r.servers)
+
+
+class Across(ClusterCase):
+    """Writes from west for east, whose servers die one by one, and all together."""
+
+    def test_servers_of_the_other_region_die(self):
+        w, e = self.cluster.region('west', servers=2, start=False), self.cluster.region('east', servers=3)
+        for n in w.servers:
+            n.expect = 0  # nothing of west leads: only its routers are asked
+            n.start(wait=False)
+        for n in w.servers:
+            n.wait_http(30)
+            n.join(e.server)
+        names = ['%s.%s' % (n.name, n.region) for n in w.servers + e.servers]
+        for n in w.servers + e.servers:
+            n.wait_members(names, 40)
+        wait_voters(e.server, e.servers)
+        with Writers(w.servers, query='?region=east') as writers:
+            for victim in (wait_one_leader(e.servers), *e.servers):
+                writers.wait_acks(20)
+                rest = [n for n in e.servers if n is not victim]
+                victim.kill()
+                writers.wait_acks(40, timeout=60)
+                victim.start()
+                wait_one_leader(e.servers, 60)
+                wait_for('%s to catch up' % victim.name, lambda: victim.get('/v1/jobs?stale').index()
+                         >= rest[0].get('/v1/jobs?stale').index() - 100, 60)
+            for n in w.servers:  # and who forwards
+                for service in ('routerd', 'raftd', 'apid', 'serfd'):
+                    pid = n.kill_service(service)
+                    n.wait_service(service, pid, 60)
+            writers.wait_acks(20, timeout=60)
+            for n in e.servers:
+                n.kill()
+            self.assertEqual([x for x in writers.errors if 'No path' in x], [], 'east was always there')
+            failed = len(writers.errors)
+            wait_for('errors of writes for a region that is gone', lambda: len(writers.errors) >= failed + 4, 60)
+            for n in e.servers:
+                n.start(wait=False)
+            writers.wait_acks(40, timeout=60)
+        wait_one_leader(e.servers, 60)
+        self.assertSame(e.servers, writers, 60)
 
 
 class Disks(ClusterCase):
