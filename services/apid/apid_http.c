@@ -9,6 +9,7 @@
 #include <zlib.h>
 
 #include "apid.h"
+#include "json/json.h"
 
 #define GZIP_MIN      1024 /* smaller answers are not worth a compression */
 #define GZIP_LEVEL    1
@@ -356,13 +357,32 @@ bool apid_send_head(struct apid_req *r, const char *content_type, bool chunked)
     return mg_write(r->conn, h.data, h.len) == (int)h.len;
 }
 
+/* What a handler wrote as one line, in several, if that was asked for. */
+static void lay_out(struct apid_req *r)
+{
+    struct strbuf wide = STRBUF_INIT;
+
+    if (r->out.len == 0 || r->content_type || r->status >= 400 ||
+        r->out.data[r->out.len - 1] == '\n' || !apid_pretty(r))
+        return;
+    if (json_raw_compact(r->out.data, r->out.len, JSON_PRETTY, &wide, NULL) < 0) {
+        strbuf_fini(&wide);
+        return;
+    }
+    strbuf_addc(&wide, '\n');
+    strbuf_fini(&r->out);
+    r->out = wide;
+}
+
 void apid_send(struct apid_req *r)
 {
     const struct conf_map *extra = &r->a->ctx->conf->http_api_response_headers;
     struct strbuf h = STRBUF_INIT;
     int status = r->status ? r->status : 200;
-    bool packed = wants_gzip(r) && gzip(&r->out);
+    bool packed;
 
+    lay_out(r);
+    packed = wants_gzip(r) && gzip(&r->out);
     (void)strbuf_reserve(&h, HEADERS_BYTES + r->out.len); /* one allocation */
     strbuf_adds(&h, "HTTP/1.1 ");
     add_u64(&h, (uint64_t)status);

@@ -205,6 +205,11 @@ class Headers(steppe.TestCase):
         self.assertEqual(self.e.get('/v1/regions').text, '["east","west"]')
         self.assertEqual(self.e.get('/v1/regions?pretty=0').text, '["east","west"]')
         self.assertEqual(self.e.get('/v1/job/web?pretty').json()['ID'], 'web')
+        for path in ('/v1/job/web/versions?diffs=true&pretty', '/v1/agent/members?pretty', '/v1/agent/self?pretty',
+                     '/v1/agent/health?pretty'):
+            wide, line = self.e.get(path), self.e.get(path.replace('pretty', 'pretty=0'))
+            self.assertTrue(wide.text.startswith('{\n    "') and wide.text.endswith('\n}\n'), wide.text)
+            self.assertEqual(list(wide.json()), sorted(line.json()))
 
     def test_keep_alive(self):
         conn = http.client.HTTPConnection(self.e.addr, steppe.HTTP, timeout=10)
