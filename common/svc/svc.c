@@ -22,6 +22,8 @@
 #define STOP_MAX_MS    10000
 #define LOCK_WAIT_MS   5000 /* an earlier process of this name may be on its way out */
 #define LOCK_STEP_MS   20
+#define END_WAIT       (3 * NS_PER_SEC)
+#define END_STEP_MS    10
 #define FILES_MAX      16384
 #define MALLOC_ARENAS  2
 #define MALLOC_TOP_PAD (512 * 1024)      /* grows in larger steps: untouched, they cost nothing */
@@ -254,12 +256,29 @@ static int run(struct runner *r, char *node_id, struct errtext *e)
     return err;
 }
 
+/*
+ * Closes what is open and lets what is under way on libuv's threads come to an end. False: it does
+ * not, like a lookup whose name server is silent, which libuv would wait for even in exit(3).
+ */
+static bool close_loop(struct runner *r)
+{
+    int64_t end = clock_mono().ns + END_WAIT;
+    int busy;
+
+    uv_walk(&r->loop, close_handle, NULL);
+    while ((busy = uv_run(&r->loop, UV_RUN_NOWAIT)) && clock_mono().ns < end)
+        (void)poll(NULL, 0, END_STEP_MS);
+    (void)uv_loop_close(&r->loop);
+    return !busy;
+}
+
 int svc_main(int argc, char **argv, const struct svc *svc)
 {
     struct runner *r = xcalloc(1, sizeof(*r));
     struct errtext e = {{0}};
     char node_id[37] = "";
     enum log_level level = LOG_INFO;
+    bool hangs = false;
     int err;
 
     mallopt(M_TOP_PAD, MALLOC_TOP_PAD);
@@ -284,15 +303,15 @@ int svc_main(int argc, char **argv, const struct svc *svc)
             log_set_level(level);
         uv_loop_init(&r->loop);
         err = run(r, node_id, &e);
-        uv_walk(&r->loop, close_handle, NULL);
-        uv_run(&r->loop, UV_RUN_DEFAULT);
-        uv_loop_close(&r->loop);
+        hangs = !close_loop(r);
     }
     if (err < 0)
         log_error("%s", e.text[0] ? e.text : strerror(-err));
     else
         log_info("stopped");
     err = err < 0 || r->failed;
+    if (hangs)
+        _exit(err); /* its thread still uses what would be freed now */
     if (r->lock_fd >= 0)
         close(r->lock_fd);
     conf_free(r->conf);

@@ -5,6 +5,10 @@
 
 #include "serfd_shell.h"
 
+#define LOOKUPS_MAX 256 /* a name server that is silent takes each one's 10 s or more */
+
+static unsigned under_way;
+
 struct lookup {
     uv_getaddrinfo_t req;
     serfd_lookup_fn *fn;
@@ -31,6 +35,7 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
         addrs[n++].port = lk->port;
     }
     uv_freeaddrinfo(res);
+    under_way--;
     lk->fn(lk->user, lk->host, status ? uv_strerror(status) : n ? NULL : "no address", addrs, n);
     lookup_free(lk);
 }
@@ -40,6 +45,7 @@ void serfd_lookup(struct serfd *sd, const char *text, serfd_lookup_fn *fn, void 
     static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct lookup *lk = xcalloc(1, sizeof(*lk));
     struct gossip_addr addr;
+    bool asked = false;
     int r = 0;
 
     *lk = (struct lookup){.fn = fn, .user = user};
@@ -47,9 +53,14 @@ void serfd_lookup(struct serfd *sd, const char *text, serfd_lookup_fn *fn, void 
         fn(user, text, "not a host or host:port", NULL, 0);
     else if (serfd_conf_ip(lk->host, lk->port, &addr))
         fn(user, lk->host, NULL, &addr, 1);
+    else if (under_way == LOOKUPS_MAX)
+        fn(user, text, "too many names are being looked up", NULL, 0);
     else if ((r = uv_getaddrinfo(sd->ctx->loop, &lk->req, on_resolved, lk->host, NULL, &hints)))
         fn(user, text, uv_strerror(r), NULL, 0);
     else
-        return;
-    lookup_free(lk);
+        asked = true;
+    if (asked)
+        under_way++;
+    else
+        lookup_free(lk);
 }

@@ -8,6 +8,7 @@ import glob
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -230,6 +231,34 @@ class JoinCheck(PoolCase):
             self.assertEqual(lines[b'clock'][0], b'fail', lines)
             self.assertRegex(lines[b'clock'][1], r'^(59|6\d)\d{3} ms ' + text)
             self.assertEqual([k for k, (result, _) in lines.items() if result != b'ok'], [b'clock'])
+
+
+class SilentNameServer(PoolCase):
+    """Names in retry_join, and a name server that never answers: nothing but the join waits for it."""
+
+    def test_it_holds_up_nobody(self):
+        addr, conf = self.cluster.addr(9, 1), os.path.join(self.cluster.dir, 'resolv.conf')
+        dns = self.enterContext(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        with open(conf, 'w') as f:
+            f.write('nameserver %s\n' % addr)
+        if os.geteuid() != 0 or subprocess.run(['unshare', '-m', 'mount', '--bind', conf, '/etc/resolv.conf'],
+                                               stderr=subprocess.DEVNULL).returncode:
+            self.skipTest('needs root, unshare and mount')
+        dns.bind((addr, 53))
+        dns.settimeout(60)
+        names = ', '.join('"n%d.example.com"' % i for i in range(200))
+        s = gossip.Serfd(self.cluster, 'w1', 'west', self.cluster.addr(1, 1), extra=QUICK_RECONNECT,
+                         server='retry_join = [%s] retry_interval = "100ms"' % names)
+        s.wrapper = ('unshare', '-m', 'sh', '-c', 'mount --bind %s /etc/resolv.conf && exec "$@"' % conf, 'sh')
+        self.pool.all.append(s)
+        s.start()
+        dns.recvfrom(512)  # it asks
+        other = self.pool.server('west', 2).start()
+        self.assertEqual(other.join(s.addr), (1, ''))
+        self.pool.wait_whole(self.pool.all)
+        wait_for('the bound', lambda: 'too many names are being looked up' in s.log(), 60)
+        self.assertEqual(s.stop(), 0)  # a lookup alone takes 10 s, all of them 16 minutes
+        self.assertIn('stopped', s.log())
 
 
 class CutLinks(PoolCase):
