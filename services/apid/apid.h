@@ -47,6 +47,7 @@ struct apid {
         *raftd; /* to this node's raftd, for writes while that leads; NULL on a client */
     struct bus_gate *client_gate; /* to this node's own clientd; NULL when there is none */
     atomic_bool stopping;
+    atomic_int large_bodies; /* requests that hold one */
     struct mg_context *http;
     struct state_status_reader *status; /* NULL on a pure client node */
     pthread_rwlock_t store_lock;
@@ -76,6 +77,7 @@ struct apid_req {
     struct apid_param params[APID_PARAMS_MAX];
     size_t params_n;
     struct strbuf body; /* of the request, when a handler asked for it */
+    bool large_body;    /* it counts */
     char *arena;        /* decoded parameters */
 
     /* the answer */

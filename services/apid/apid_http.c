@@ -14,6 +14,8 @@
 #define GZIP_MIN      1024 /* smaller answers are not worth a compression */
 #define GZIP_LEVEL    1
 #define READ_STEP     65536
+#define LARGE_BODY    (1 << 20)
+#define LARGE_MAX     16  /* at a time: 256 threads with 16 MiB each would be all memory */
 #define HEADERS_BYTES 512 /* of an answer, usually */
 
 static const struct {
@@ -171,6 +173,8 @@ bool apid_req_parse(struct apid_req *r)
 
 void apid_req_fini(struct apid_req *r)
 {
+    if (r->large_body)
+        atomic_fetch_sub(&r->a->large_bodies, 1);
     free(r->path);
     free(r->arena);
     free((char *)r->location);
@@ -217,6 +221,15 @@ bool apid_pretty(const struct apid_req *r)
     return v && strcmp(v, "0") != 0;
 }
 
+/* Counts a body that grew large. False: there are too many. */
+static bool may_be_large(struct apid_req *r)
+{
+    if (r->large_body || r->body.len <= LARGE_BODY)
+        return true;
+    r->large_body = true;
+    return atomic_fetch_add(&r->a->large_bodies, 1) < LARGE_MAX;
+}
+
 bool apid_read_body(struct apid_req *r, bool required)
 {
     int64_t max = r->a->ctx->conf->limits.http_body_max;
@@ -234,6 +247,10 @@ bool apid_read_body(struct apid_req *r, bool required)
         r->body.len += (size_t)n;
         if ((int64_t)r->body.len > max)
             goto too_large;
+        if (!may_be_large(r)) {
+            r->close = true;
+            return apid_error(r, 429, "too many large request bodies at a time");
+        }
         if (r->info->content_length >= 0 && (int64_t)r->body.len >= r->info->content_length)
             break;
     }

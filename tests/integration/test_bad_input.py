@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -225,6 +226,29 @@ class Connections(steppe.TestCase):
             self.assertEqual(len(s.job_ids()), 120)
         self.assertIsNone(s.log_line('service died'))
         self.assertEqual(s.wait_service('raftd'), raftd)
+
+
+    @unittest.skipIf(steppe.is_nomad(), 'our limits')
+    def test_large_bodies(self):
+        """Sixty that come at once, and never whole, do not take the machine's memory, nor keep others out."""
+        s = self.cluster.region('west').server
+        apid = s.service_pids()['apid']
+        before = steppe.proc_private_kib(apid)
+        head = b'PUT /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 16000000\r\n\r\n{"Job":{"ID":"'
+        with contextlib.ExitStack() as all_of_them:
+            conns = [all_of_them.enter_context(socket.create_connection((s.addr, steppe.HTTP), timeout=30)) for _ in range(60)]
+            for c in conns:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    c.sendall(head)
+                    for _ in range(12):
+                        c.sendall(b'x' * 1000000)
+            refused = len(select.select(conns, [], [], 0)[0])
+            self.assertGreater(refused, 30)
+            self.assertLess(steppe.proc_private_kib(apid) - before, 450 << 10)
+            self.assertStatus(s.register(job('small')), 200)
+        self.assertEqual(s.service_pids()['apid'], apid)
+        wait_for('large ones to be taken again', lambda: s.register(
+            job('large', Meta={'a': 'x' * 2000000})).status == 200, 60)
 
 
 class Garbage(steppe.TestCase):
