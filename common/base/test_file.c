@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -11,9 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <signal.h>
-
 #include "base/file.h"
+#include "check_run.h"
 
 static char dir[] = "/tmp/test_file_XXXXXX";
 static char path[128];
@@ -180,10 +179,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("file");
     TCase *t = tcase_create("file");
-    SRunner *r;
-    int failed;
 
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_add_test(t, test_replace);
@@ -193,10 +189,5 @@ int main(void)
     tcase_add_test(t, test_full_disk);
     tcase_add_test(t, test_read);
     tcase_add_test(t, test_folders);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return check_run("file", t, NULL);
 }

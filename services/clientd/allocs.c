@@ -99,7 +99,8 @@ static void set_health_rules(struct alloc *al, const steppe_TaskGroup *g)
     }
 }
 
-int alloc_set_rules(struct alloc *al, struct errtext *e)
+/* Reads rules out of the (new) job into the core's tasks. */
+static int set_rules(struct alloc *al, struct errtext *e)
 {
     const steppe_TaskGroup *g = alloc_group(&al->alloc);
 
@@ -153,7 +154,7 @@ struct alloc *alloc_new(struct allocs *a, const char *id)
     return al;
 }
 
-void alloc_free(struct alloc *al)
+static void alloc_free(struct alloc *al)
 {
     for (size_t i = 0; i < al->core.n; i++) {
         if (al->runs[i].dt)
@@ -256,10 +257,10 @@ static void update(struct alloc *al, steppe_Allocation *msg)
         al->core.health = (struct alloc_health){0};
         al->alloc.has_deployment_status = msg->has_deployment_status;
     }
-    if (!al->refused && alloc_set_rules(al, &e) < 0) {
+    if (!al->refused && set_rules(al, &e) < 0) {
         log_error("ignoring an update of an allocation id=%s: %s", al->alloc.id, e.text);
         al->alloc = old;
-        (void)alloc_set_rules(al, &e);
+        (void)set_rules(al, &e);
         pb_release(steppe_Allocation_fields, msg);
         return;
     }

@@ -76,7 +76,7 @@ struct allocs {
     int64_t told_at;   /* monotonic: of the last update */
     int64_t heard_at;  /* of the last heartbeat that was answered */
     bool heard;        /* the servers answered since the start */
-    bool watching, updating, stopping;
+    bool updating, stopping;
     uint64_t watch_call, update_call;
     unsigned watch_failures, update_failures;
     size_t fetch_max; /* allocations asked for at once: fewer after a failure, they may be large */
@@ -102,10 +102,7 @@ struct allocs *allocs_free(struct allocs *a);
 
 /* Makes the core, its rules and runs for al->alloc. -EINVAL with a text for what cannot be run. */
 int alloc_set_up(struct alloc *al, struct errtext *e);
-/* Reads rules out of the (new) job into the core's tasks. */
-int alloc_set_rules(struct alloc *al, struct errtext *e);
 struct alloc *alloc_new(struct allocs *a, const char *id);
-void alloc_free(struct alloc *al);
 /* Takes msg over (it is released or kept). */
 void allocs_take(struct allocs *a, steppe_Allocation *msg);
 void allocs_remove(struct allocs *a, struct alloc *al); /* out of the set; freed */
@@ -118,7 +115,6 @@ void allocs_arm(struct allocs *a); /* the next tick */
 
 int alloc_save(struct alloc *al, bool whole, bool sync);
 void allocs_restore(struct allocs *a);
-void allocs_watch(struct allocs *a);
 void allocs_tell(struct allocs *a); /* soon, with what else there is */
 void allocs_sync_stop(struct allocs *a);
 void allocs_gc(struct allocs *a);
@@ -127,7 +123,3 @@ void alloc_collect(struct alloc *al);
 /* Is this entry of STATE_DIR/allocs what an earlier clientd was about to remove? Then it is now. */
 bool alloc_go_on_collecting(struct allocs *a, const char *entry);
 void allocs_unref(struct allocs *a); /* one of `open` is done; frees with the last */
-/* Nomad's client status and its description; borrowed. */
-const char *alloc_status(const struct alloc *al, const char **ret_description);
-/* What the servers are told of it: borrows from al. */
-void alloc_summary(const struct alloc *al, steppe_Allocation *ret);

@@ -46,14 +46,15 @@ static uint64_t backoff(unsigned failures)
 
 /* ---- what to run ---- */
 
+static void watch(struct allocs *a);
+
 static void on_watch(uv_timer_t *t)
 {
-    allocs_watch(t->data);
+    watch(t->data);
 }
 
 static void watch_again(struct allocs *a, uint64_t ms)
 {
-    a->watching = false;
     if (!a->stopping)
         uv_timer_start(&a->watch, on_watch, ms, 0);
 }
@@ -132,7 +133,7 @@ static void on_fetched(void *user, int err, const steppe_Reply *rep, const uint8
     m.allocs_count = 0; /* each was handed over */
     pb_release(steppe_AllocsResponse_fields, &m);
     allocs_arm(a);
-    allocs_watch(a);
+    watch(a);
 }
 
 /* Of the ids that the last list had new; the rest follows with the next list. */
@@ -141,7 +142,6 @@ static void fetch(struct allocs *a, char **ids, size_t n)
     steppe_AllocsGetRequest m = {.alloc_ids = ids, .alloc_ids_count = (pb_size_t)n};
     steppe_Request env = {.timeout_ms = CALL_MS};
 
-    a->watching = true;
     a->watch_call = call(a, RPC_ALLOCS_GET, &env, steppe_AllocsGetRequest_fields, &m, on_fetched);
 }
 
@@ -178,7 +178,7 @@ static void take_list(struct allocs *a, const steppe_ClientAllocsResponse *m, ui
     if (wanted_n > 0)
         fetch(a, wanted, wanted_n);
     else
-        allocs_watch(a);
+        watch(a);
 }
 
 static void on_list(void *user, int err, const steppe_Reply *rep, const uint8_t *body, size_t len)
@@ -189,7 +189,6 @@ static void on_list(void *user, int err, const steppe_Reply *rep, const uint8_t 
     uint64_t index = rep ? rep->index : 0;
 
     a->watch_call = 0;
-    a->watching = false;
     if (a->stopping)
         return;
     if (err != 0 || rep->code != 0) {
@@ -215,7 +214,7 @@ static void on_list(void *user, int err, const steppe_Reply *rep, const uint8_t 
     allocs_tell(a); /* what happened before they were heard */
 }
 
-void allocs_watch(struct allocs *a)
+static void watch(struct allocs *a)
 {
     steppe_ClientAllocsRequest m = {.node_id = (char *)a->node_id, .secret_id = (char *)a->secret};
     steppe_Request env = {
@@ -224,7 +223,6 @@ void allocs_watch(struct allocs *a)
     if (a->stopping || a->watch_call)
         return;
     uv_timer_stop(&a->watch);
-    a->watching = true;
     a->watch_call =
         call(a, RPC_NODE_CLIENT_ALLOCS, &env, steppe_ClientAllocsRequest_fields, &m, on_list);
 }
@@ -232,13 +230,14 @@ void allocs_watch(struct allocs *a)
 void allocs_begin(struct allocs *a)
 {
     if (a->watch_call == 0)
-        allocs_watch(a);
+        watch(a);
     allocs_tell(a);
 }
 
 /* ---- what became of it ---- */
 
-const char *alloc_status(const struct alloc *al, const char **ret_description)
+/* Nomad's client status and its description; borrowed. */
+static const char *alloc_status(const struct alloc *al, const char **ret_description)
 {
     if (!al->refused)
         return alloc_core_status(&al->core, ret_description);
@@ -246,7 +245,8 @@ const char *alloc_status(const struct alloc *al, const char **ret_description)
     return "failed";
 }
 
-void alloc_summary(const struct alloc *al, steppe_Allocation *ret)
+/* What the servers are told of it: borrows from al. */
+static void alloc_summary(const struct alloc *al, steppe_Allocation *ret)
 {
     const struct alloc_core *c = &al->core;
     const char *text;

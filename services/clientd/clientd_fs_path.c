@@ -119,7 +119,8 @@ int fs_open(const char *root, const char *path, const char *what, int flags, int
     return 0;
 }
 
-bool fs_is_secret(const char *root, int fd)
+/* Does the open file lie in a task's secrets directory, whatever way led there? */
+static bool is_secret(const char *root, int fd)
 {
     char link[64], real[FS_PATH_MAX], base[FS_PATH_MAX];
     const char *p;
@@ -170,7 +171,7 @@ int fs_open_file(const char *root, const char *path, int *ret_fd, struct errtext
         r = err_set(e, -EISDIR, "file \"%s\" is a directory", path);
     else if (!S_ISREG(st.st_mode))
         r = err_set(e, -EINVAL, "file \"%s\" is not a regular file", path);
-    else if (fs_is_secret(root, fd))
+    else if (is_secret(root, fd))
         r = err_set(e, -EACCES, "Reading secret file prohibited: %s", path);
     else if ((*ret_fd = reopen(fd)) < 0)
         r = err_set(e, -errno, "open %s: %s", path, strerror(errno));

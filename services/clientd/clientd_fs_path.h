@@ -33,8 +33,6 @@ int fs_open(const char *root, const char *path, const char *what, int flags, int
             struct errtext *e);
 /* A regular file that may be read: -EISDIR, -EACCES (secrets) with Nomad's texts. */
 int fs_open_file(const char *root, const char *path, int *ret_fd, struct errtext *e);
-/* Does the open file lie in a task's secrets directory, whatever way led there? */
-bool fs_is_secret(const char *root, int fd);
 
 /* "-rw-r--r--" as Go prints it. */
 void fs_mode_text(mode_t mode, char out[static 32]);

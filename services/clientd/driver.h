@@ -63,7 +63,7 @@ struct driver_usage {
     unsigned pids_n;
 };
 
-struct driver_task; /* begins with a `const struct driver *` */
+struct driver_task; /* the driver's own */
 
 struct driver {
     const char *name;
@@ -100,7 +100,3 @@ void driver_kill_strays(const struct driver_ctx *ctx, const char *state_dir,
 char *driver_group(const struct driver *d, const struct driver_request *rq);
 /* Its last part, which no other run has. */
 char *driver_group_name(const char *alloc_id, const char *task, uint32_t run);
-static inline const struct driver *driver_of(const struct driver_task *t)
-{
-    return *(const struct driver *const *)(const void *)t;
-}

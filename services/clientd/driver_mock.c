@@ -14,7 +14,6 @@
 #include "json/json.h"
 
 struct mock {
-    const struct driver *driver; /* first */
     driver_event_fn *fn;
     void *user;
     uv_timer_t timer;
@@ -95,7 +94,6 @@ static struct mock *new_mock(const struct driver_request *rq)
 {
     struct mock *m = xcalloc(1, sizeof(*m));
 
-    m->driver = &driver_mock;
     m->fn = rq->fn;
     m->user = rq->user;
     uv_timer_init(rq->ctx->loop, &m->timer);

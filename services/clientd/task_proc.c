@@ -30,7 +30,6 @@
 #define LEFT_TRIES       1500 /* 30 s: what the kernel does not let die is given up, as taskd does */
 
 struct proc {
-    const struct driver *driver; /* first */
     uv_loop_t *loop;
     const struct cgroup_host *cgroups;
     driver_event_fn *fn;
@@ -236,7 +235,6 @@ static struct proc *new_proc(const struct driver *d, const struct driver_request
 {
     struct proc *p = xcalloc(1, sizeof(*p));
 
-    p->driver = d;
     p->loop = rq->ctx->loop;
     p->cgroups = rq->ctx->cgroups;
     p->fn = rq->fn;

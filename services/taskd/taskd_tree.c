@@ -62,13 +62,24 @@ static int list_processes(struct process *all)
     return count;
 }
 
+/* The kernel lists processes by number, so that looking one up is quick: of a fork bomb there are
+ * tens of thousands. */
 static bool is_below(const struct process *all, int n, pid_t parent, pid_t of)
 {
+    int low = 0, high = n;
+
     if (parent == of)
         return true;
-    for (int i = 0; i < n; i++)
-        if (all[i].pid == parent)
-            return all[i].below;
+    while (low < high) {
+        int mid = low + (high - low) / 2;
+
+        if (all[mid].pid == parent)
+            return all[mid].below;
+        if (all[mid].pid < parent)
+            low = mid + 1;
+        else
+            high = mid;
+    }
     return false;
 }
 

@@ -3,12 +3,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check_run.h"
 #include "taskd_core.h"
 #include "taskd_logs.h"
+#include "taskd_tree.h"
 
 static struct taskd_out run(struct taskd_core *c, enum taskd_event_type type, int64_t now_ms,
                             int sig, int64_t timeout_ms)
@@ -200,10 +203,47 @@ START_TEST(test_no_next_file)
 }
 END_TEST
 
+/* ---- without a control group ---- */
+
+static void fork_away(int n)
+{
+    for (int i = 0; i < n; i++)
+        if (fork() == 0) { /* its own session, and no parent that knows it */
+            (void)setsid();
+            if (fork() == 0)
+                for (;;)
+                    (void)pause();
+            _exit(0);
+        }
+    for (;;)
+        (void)pause();
+}
+
+START_TEST(test_tree)
+{
+    enum { BRANCHES = 3, DAEMONS = 40 };
+    int most = 0;
+    pid_t pid;
+
+    ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    for (int i = 0; i < BRANCHES; i++)
+        if (fork() == 0)
+            fork_away(DAEMONS);
+    do {
+        most = MAX(most, taskd_tree_kill(getpid()));
+        while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+            ;
+    } while (pid == 0); /* until there is nothing below us */
+    ck_assert_int_ge(most, BRANCHES);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("taskd_core");
 
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, test_tree);
     tcase_add_test(t, test_plain_life);
     tcase_add_test(t, test_kill);
     tcase_add_test(t, test_give_up);
