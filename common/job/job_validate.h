@@ -40,6 +40,8 @@ void job_group_services_validate(const steppe_TaskGroup *g, struct job_errors *e
 void job_script_checks_validate(const steppe_TaskGroup *g, struct job_errors *e);
 void job_task_services_validate(const steppe_Task *t, const steppe_TaskGroup *g,
                                 struct job_errors *e);
+/* job_validate_gateway.c */
+void job_gateway_validate(const steppe_ConsulGateway *g, struct job_errors *e);
 /* job_validate_task.c */
 void job_task_validate(const steppe_Task *t, const steppe_TaskGroup *g, bool system,
                        struct job_errors *e);

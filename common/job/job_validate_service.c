@@ -165,6 +165,8 @@ static void connect_validate(const steppe_Service *s, struct job_errors *e)
     if (c->has_sidecar_service + c->native + c->has_gateway != 1)
         job_errors_add(e, "Consul Connect must be exclusively native, make use of a sidecar, or "
                           "represent a Gateway");
+    else if (c->has_gateway)
+        job_gateway_validate(&c->gateway, e);
     if (c->native && job_text_empty(s->task_name))
         job_errors_add(e, "Service %s is Connect Native and requires setting the task",
                        job_text(s->name));

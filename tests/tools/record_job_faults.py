@@ -16,7 +16,7 @@ import steppe  # noqa: E402
 
 # Set by servers, free of form, or of Consul Connect, for whose sidecars Nomad makes tasks that we do not have.
 SKIP = {'Status', 'StatusDescription', 'Stable', 'Version', 'SubmitTime', 'CreateIndex', 'ModifyIndex', 'JobModifyIndex', 'Namespace',
-        'NomadTokenID', 'ParentID', 'Payload', 'Config', 'Env', 'Meta', 'CanaryMeta', 'SidecarTask', 'Gateway', 'SidecarService'}
+        'NomadTokenID', 'ParentID', 'Payload', 'Config', 'Env', 'Meta', 'CanaryMeta', 'SidecarTask', 'SidecarService'}
 SPECS = ('', 'x', '* * * *', '60 * * * *', '* 24 * * *', '* * 0 * *', '* * 32 * *', '* * * 13 *', '* * * * 8', '* * * * 7', '@often',
          '@daily', 'x@daily', '*/0 * * * *', '*/60 * * * *', '*/007 * * * *', '5-70/2 * * * *', '10-5 * * * *', 'a,b * * * *',
          '*,x * * * *', 'x,* * * * *', ', * * * *', ',,5, * * * *', '* * L * *', '* * lw * *', '* * 15W * *', '* * 40W * *', '* * x,* * *',
