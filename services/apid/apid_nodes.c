@@ -117,42 +117,44 @@ void apid_nodes(struct apid_req *r)
     apid_render(r, &steppe_NodeListStub_json, true, body, len);
 }
 
+static void drain(struct apid_req *r, const char *id)
+{
+    (void)id;
+    apid_error(r, 501, "drain is not part of this release");
+}
+
+/* What stands behind /v1/node/ID, read by GET or written by PUT and POST. */
+static const struct {
+    const char *suffix;
+    bool write;
+    void (*handle)(struct apid_req *r, const char *id);
+} node_parts[] = {
+    {"/allocations", false, apid_node_allocations},
+    {"/eligibility", true, eligibility},
+    {"/evaluate", true, evaluate},
+    {"/drain", true, drain},
+    {"/purge", true, purge},
+};
+
 void apid_node(struct apid_req *r)
 {
     const char *rest = apid_path_rest(r, "/v1/node/");
     _cleanup_(freep) char *id = NULL;
     bool get = r->method == APID_GET, put = r->method == APID_PUT || r->method == APID_POST;
 
-    if (apid_cut_suffix(rest, "/allocations", &id)) {
-        if (get)
-            apid_node_allocations(r, id);
+    for (size_t i = 0; i < ARRAY_LEN(node_parts); i++) {
+        if (!apid_cut_suffix(rest, node_parts[i].suffix, &id))
+            continue;
+        if (node_parts[i].write ? put : get)
+            node_parts[i].handle(r, id);
         else
             apid_error(r, 405, "Invalid method");
-    } else if (apid_cut_suffix(rest, "/eligibility", &id)) {
-        if (put)
-            eligibility(r, id);
-        else
-            apid_error(r, 405, "Invalid method");
-    } else if (apid_cut_suffix(rest, "/evaluate", &id)) {
-        if (put)
-            evaluate(r, id);
-        else
-            apid_error(r, 405, "Invalid method");
-    } else if (apid_cut_suffix(rest, "/drain", &id)) {
-        if (put)
-            apid_error(r, 501, "drain is not part of this release");
-        else
-            apid_error(r, 405, "Invalid method");
-    } else if (apid_cut_suffix(rest, "/purge", &id)) {
-        if (put)
-            purge(r, id);
-        else
-            apid_error(r, 405, "Invalid method");
-    } else if (get && !*rest) {
-        apid_error(r, 500, "missing node ID");
-    } else if (get) {
-        apid_read_object(r, RPC_NODE_GET, rest, &steppe_Node_json, false);
-    } else {
-        apid_error(r, 405, "Invalid method");
+        return;
     }
+    if (!get)
+        apid_error(r, 405, "Invalid method");
+    else if (!*rest)
+        apid_error(r, 500, "missing node ID");
+    else
+        apid_read_object(r, RPC_NODE_GET, rest, &steppe_Node_json, false);
 }
