@@ -245,7 +245,6 @@ static unsigned change_one(const struct json_type *t, void *msg, struct change *
     for (size_t i = 0; i < t->fields_len && !c->done; i++) {
         const struct json_field *f = &t->fields[i];
         char *slot = (char *)msg + f->offset;
-        bool set = f->state == JSON_NO_STATE || *(bool *)((char *)msg + f->state);
 
         if (is_server_field(t, f))
             continue;
@@ -255,7 +254,7 @@ static unsigned change_one(const struct json_type *t, void *msg, struct change *
 
             for (size_t k = 0; k < count; k++)
                 n += change_field(f, *(char **)slot + k * size, c);
-        } else if (set) {
+        } else if (f->state == JSON_NO_STATE || *(bool *)((char *)msg + f->state)) {
             n += change_field(f, slot, c);
         }
     }
@@ -265,17 +264,23 @@ static unsigned change_one(const struct json_type *t, void *msg, struct change *
 /* The object behind "Job". */
 static char *read_golden(const char *name)
 {
-    char path[512], *buf = xcalloc(1, 65536);
+    char path[512], *buf = xcalloc(1, 65536), *job;
+    size_t n, start;
     FILE *f;
 
     (void)snprintf(path, sizeof(path), "%s/jobs/%s", TEST_GOLDEN_DIR, name);
     f = fopen(path, "rb");
     ck_assert_msg(f != NULL, "%s", path);
-    ck_assert_uint_gt(fread(buf, 1, 65535, f), 0);
+    n = fread(buf, 1, 65535, f);
     (void)fclose(f);
-    *strrchr(buf, '}') = '\0';
-    memmove(buf, strchr(buf + 1, '{'), strlen(strchr(buf + 1, '{')) + 1);
-    return buf;
+    while (n > 0 && buf[n - 1] != '}')
+        n--;
+    for (start = 1; start < n && buf[start] != '{'; start++)
+        ;
+    ck_assert_uint_lt(start, n);
+    job = xstrndup(buf + start, n - 1 - start);
+    free(buf);
+    return job;
 }
 
 START_TEST(test_every_field_shows)
