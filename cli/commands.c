@@ -190,8 +190,8 @@ static const struct flag_def flags_force_leave[] = {
 static const struct flag_def flags_node_config[] = {
     {"servers", FLAG_BOOL, NULL, "List the servers that the client knows."},
     {"update-servers", FLAG_BOOL, NULL,
-     "Replace them by the addresses given, all of them at once, for example\n"
-     "-update-servers 127.0.1.1:4647 127.0.1.2:4647."},
+     "Replace them by the addresses given, all at once. For clients of Nomad:\n"
+     "ours find their servers by themselves and refuse it."},
     FLAG_JSON,
     FLAG_TEMPLATE,
 };
