@@ -6,18 +6,17 @@ settimeofday() does. Nodes stay ready, no task ends, new jobs run, what failed i
 day late, and nothing young is deleted.
 """
 
-import glob
 import os
 import sys
 import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import faketime  # noqa: E402
 import steppe  # noqa: E402
 from steppe import job, wait_for  # noqa: E402
 
 DAY, HOUR, SEC = 86400, 3600, 10**9
-LIBRARY = (glob.glob('/usr/lib/*/faketime/libfaketime.so.1') + [''])[0]
 SERVER = '\n'.join(['  min_heartbeat_ttl = "2s"', '  heartbeat_grace = "20s"', '  max_heartbeats_per_second = 1000',
                     '  job_gc_interval = "500ms"', '  job_gc_threshold = "1h"', '  eval_gc_threshold = "1h"',
                     '  deployment_gc_threshold = "1h"', '  node_gc_threshold = "1h"'])
@@ -26,36 +25,18 @@ DELAY = 8  # s, of rescheduling: longer than the 5 s that schedulers take for "n
 WAIT = 60
 
 
-def has_sanitizer():
-    with open(steppe.agent_binary()[0], 'rb') as f:
-        return b'libasan' in f.read()
-
-
-@unittest.skipIf(not LIBRARY, 'needs libfaketime (package faketime)')
 @unittest.skipIf(steppe.is_nomad(), 'our log')
 class Jumps(steppe.TestCase):
     def setUp(self):
         super().setUp()
-        if has_sanitizer():
-            self.skipTest('a sanitizer wants to be the first library')
+        why = faketime.why_not()
+        if why:
+            self.skipTest(why)
 
     # -- clocks
 
-    def clock_file(self, node):
-        return os.path.join(node.dir, 'clock')
-
-    def set_clock(self, node, offset):
-        """The file appears at once, whole."""
-        path = self.clock_file(node)
-        with open(path + '.new', 'w', encoding='ascii') as f:
-            f.write('%+d\n' % offset)
-        os.rename(path + '.new', path)
-
     def start(self, node):
-        self.set_clock(node, 0)
-        node.start(wait=False, wrapper=[
-            'env', 'LD_PRELOAD=' + LIBRARY, 'FAKETIME_TIMESTAMP_FILE=' + self.clock_file(node), 'FAKETIME_NO_CACHE=1',
-            'DONT_FAKE_MONOTONIC=1', 'FAKETIME_DONT_FAKE_MONOTONIC=1', 'NO_FAKE_STAT=1', 'FAKETIME_DISABLE_SHM=1'])
+        node.start(wait=False, wrapper=faketime.wrapper(node))
 
     def real(self, node, ns, offset):
         return ns - offset * SEC if node in self.jumping else ns
@@ -147,7 +128,7 @@ class Jumps(steppe.TestCase):
         self.assertEqual(len(before['pids']), 1)
         for i, offset in enumerate((DAY, -HOUR)):
             for n in self.jumping:
-                self.set_clock(n, offset)
+                faketime.set_clock(n, offset)
             self.failing_job('failing%d' % i)
             self.new_job('new%d' % i, offset)
             self.seen(self.server, 'nothing is of no use', 2)

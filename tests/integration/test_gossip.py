@@ -4,7 +4,6 @@
 How fast things are is the bench's business (tests/bench/bench_gossip.py): here only that they happen."""
 
 import contextlib
-import glob
 import os
 import shutil
 import signal
@@ -14,6 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import faketime  # noqa: E402
 import gossip  # noqa: E402
 import steppe  # noqa: E402
 from rawwire import field, pb  # noqa: E402
@@ -214,14 +214,12 @@ class Snapshot(PoolCase):
 
 
 class JoinCheck(PoolCase):
-    FAKETIME = (glob.glob('/usr/lib/*/faketime/libfaketime.so.1') + [''])[0]
-
     def test_clocks_that_differ(self):
         """`server join -check` sees a wall clock that is a minute off, from either side."""
-        if not self.FAKETIME:
+        if not faketime.LIBRARY:
             self.skipTest('needs libfaketime (package faketime)')
         a, b = self.pool.server('west', 1), self.pool.server('east', 1)
-        b.wrapper = ('env', 'LD_PRELOAD=' + self.FAKETIME, 'FAKETIME=+60s', 'DONT_FAKE_MONOTONIC=1')
+        b.wrapper = ('env', 'LD_PRELOAD=' + faketime.LIBRARY, 'FAKETIME=+60s', 'DONT_FAKE_MONOTONIC=1')
         for s in (a, b):
             s.start()
         for asker, other, text in ((a, b, 'ahead of ours'), (b, a, 'behind ours')):

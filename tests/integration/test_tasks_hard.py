@@ -115,9 +115,10 @@ class Moments(TasksCase):
         a = self.alloc(job)
         wait_for('the trap', lambda: 'up' in self.log(a), LONG)
         self.stop_job(job)
-        wait_for('the delay', lambda: 'Waiting for Task to Shut Down' in types(self.state(a))
-                 or 'Killing' in types(self.state(a)), LONG)
-        self.without_clientd(lambda: time.sleep(1.5)) # the task's own delay: it may be over before, then nothing is tested
+        begun = wait_for('the delay', lambda: [e['Time'] for e in self.state(a)['Events']
+                                               if e['Type'] in ('Waiting for Task to Shut Down', 'Killing')], LONG)[0]
+        # It may be over before clientd is gone: then nothing is tested.
+        self.without_clientd(lambda: wait_for('its end', lambda: time.time_ns() > begun + int(1.2e9), LONG))
         self.alloc(job, 'complete')
         self.assertIn('asked', self.log(a))
         self.assertNotIn('taskd', ''.join(e['DisplayMessage'] for e in self.state(a)['Events']))

@@ -23,15 +23,10 @@ import subprocess
 import time
 import zlib
 
+import faketime
 import steppe
 
-FAKETIME = (glob.glob('/usr/lib/*/faketime/libfaketime.so.1') + [''])[0]
 MIB = 1 << 20
-
-
-def has_sanitizer():
-    with open(steppe.agent_binary()[0], 'rb') as f:
-        return b'libasan' in f.read()
 
 
 # -- disks
@@ -126,13 +121,10 @@ class Faults:
                 # All tasks of the checker may come to one client: each asks for 10 MiB.
                 if small_disk(n, 96 if n.is_server else 256, cleanup):
                     self.small.add(n.name)
-        self.clocks = bool(FAKETIME) and not has_sanitizer() and self.rnd.random() < 0.3
+        self.clocks = not faketime.why_not() and self.rnd.random() < 0.3
         if self.clocks:
             for n in self.region.nodes:
-                self.set_clock(n, 0)
-                n.wrapper = n.wrapper + [
-                    'env', 'LD_PRELOAD=' + FAKETIME, 'FAKETIME_TIMESTAMP_FILE=' + self.clock_file(n), 'FAKETIME_NO_CACHE=1',
-                    'DONT_FAKE_MONOTONIC=1', 'FAKETIME_DONT_FAKE_MONOTONIC=1', 'NO_FAKE_STAT=1', 'FAKETIME_DISABLE_SHM=1']
+                n.wrapper = n.wrapper + faketime.wrapper(n)
         prefix = os.environ.get('STEPPE_PREFIX')
         if prefix:
             self.copy = os.path.join(self.cluster.dir, 'other')
@@ -312,21 +304,11 @@ class Faults:
         return '%d of 100 packets are lost for %s' % (percent, self.cut(
             self.rnd.choice([2, 6]), 'numgen random mod 100 < %d' % percent))
 
-    def clock_file(self, n):
-        return os.path.join(n.dir, 'clock')
-
-    def set_clock(self, n, offset):
-        """The file appears at once, whole."""
-        path = self.clock_file(n)
-        with open(path + '.new', 'w', encoding='ascii') as f:
-            f.write('%+d\n' % offset)
-        os.rename(path + '.new', path)
-
     def clock(self, n):
         if not self.clocks:
             return None
         offset = self.rnd.choice([86400, 3600, -3600, 0])
-        self.set_clock(n, offset)
+        faketime.set_clock(n, offset)
         return 'its clock is %+d s off' % offset
 
 

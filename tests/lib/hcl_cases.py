@@ -357,6 +357,15 @@ RICH = {'service': job('''
 ''', type_='batch', name='rich-call')}
 
 
+def leaves(v, skip, path=()):
+    """Each value in it, objects and lists too, with its path; not what stands behind the keys `skip`."""
+    if path:
+        yield path, v
+    for k, x in v.items() if isinstance(v, dict) else enumerate(v) if isinstance(v, list) else ():
+        if k not in skip:
+            yield from leaves(x, skip, path + (k,))
+
+
 def changed(job, path, value):
     """A copy of the job with another value at that path."""
     if not path:

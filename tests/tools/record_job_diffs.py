@@ -25,14 +25,6 @@ OBJECTS = {'Meta': {'new': 'm'}, 'Env': {'NEW': ''}, 'Config': {'x': None, 'y': 
            'Constraints': [{'LTarget': 'a', 'RTarget': 'b', 'Operand': '!='}], 'DispatchPayload': {'File': 'x'}}
 
 
-def leaves(v, path=()):
-    if path:
-        yield path, v
-    for k, x in v.items() if isinstance(v, dict) else enumerate(v) if isinstance(v, list) else ():
-        if k not in SKIP:
-            yield from leaves(x, path + (k,))
-
-
 def others(path, v):
     new = [OBJECTS[path[-1]]] if path[-1] in OBJECTS else []
     if isinstance(v, bool):
@@ -68,7 +60,7 @@ def main():
             assert register(server, dict(job, Priority=1)) and register(server, job)
             seen, version = {}, 2
             full = server.put('/v1/jobs/parse', {'JobHCL': text, 'Canonicalize': True}).json()
-            for path, v in leaves(full):
+            for path, v in hcl_cases.leaves(full, SKIP):
                 kind = tuple(p for p in path if isinstance(p, str))
                 for value in others(path, v):
                     if value == v or seen.get(kind, 0) >= (3 if isinstance(v, (dict, list)) else 2) or not register(server, hcl_cases.changed(job, path, value)):

@@ -29,14 +29,6 @@ ZONES = ('UTC', 'Local', 'Europe/Berlin', 'Mars/Base', '../etc/passwd', 'a..b', 
          'x' * 200, 'GMT', '.', './UTC', 'Europe//Berlin', 'Europe/Berlin/', 'New York')
 
 
-def leaves(v, path=()):
-    if path:
-        yield path, v
-    for k, x in v.items() if isinstance(v, dict) else enumerate(v) if isinstance(v, list) else ():
-        if k not in SKIP:
-            yield from leaves(x, path + (k,))
-
-
 def others(path, v):
     if path[-1] == 'Spec':
         return SPECS
@@ -60,7 +52,7 @@ def main():
         for name, text in hcl_cases.files().items():
             job = server.put('/v1/jobs/parse', {'JobHCL': text, 'Canonicalize': True}).json()
             job['Region'] = 'west'
-            for path, v in leaves(job):
+            for path, v in hcl_cases.leaves(job, SKIP):
                 kind = (job['Type'],) + tuple(p for p in path if isinstance(p, str)) + (v is None,)
                 for value in others(path, v):
                     key = kind + (len(value) if isinstance(value, list) else json.dumps(value),)
